@@ -1,0 +1,3 @@
+"""crag for the provider."""
+
+__version__ = "0.1.0"

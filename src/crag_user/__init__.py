@@ -1,0 +1,3 @@
+"""crag for the end user."""
+
+__version__ = "0.1.0"
