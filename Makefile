@@ -27,7 +27,7 @@ lint: env ## ruff and mypy --strict
 	@$(RUN)/ruff check src tests examples
 	@$(RUN)/ruff format --check src tests examples
 	@$(RUN)/mypy
-	@$(RUN)/mypy --config-file pyproject.toml examples/demo
+	@cd examples/demo && ../../$(RUN)/mypy --config-file ../../pyproject.toml __main__.py
 
 format: env ## Format and sort imports
 	@$(RUN)/ruff check --fix src tests examples
