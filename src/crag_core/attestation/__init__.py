@@ -1,0 +1,1 @@
+"""Evidence of what runs in an enclave: made, measured, carried, and verified."""
