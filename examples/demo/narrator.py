@@ -63,7 +63,7 @@ class Narrator:
             self.say(f"  {'ok  ' if check['ok'] else 'FAIL'}  {check['name']}: {check['detail']}")
         self.say()
         self.say(
-            "The evidence was made by software: on real hardware the same checks run on a TDX quote."
+            "The evidence was made by software; on hardware the same checks run on a TDX quote."
         )
         self._go_on(answer, kept)
 
