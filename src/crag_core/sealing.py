@@ -1,0 +1,195 @@
+"""AES-256-GCM of text and metadata: padding inside, associated data around.
+
+The padding hides lengths up to multiples of 256 bytes. The associated data bind a ciphertext to
+its place (row, collection, epoch, scheme) and to the encrypted vector that is stored beside it, so
+that neither can be moved or exchanged. ``docs/reference/formats.md`` has the exact bytes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from crag_core.errors import BadInput, IntegrityViolated
+from crag_core.keys import lp
+
+NONCE_BYTES = 12
+TAG_BYTES = 16
+BUCKET = 256
+MAX_PAYLOAD = 64 * 1024 * 1024
+
+
+def pad(payload: bytes) -> bytes:
+    """``payload`` behind its 32-bit length, zeros behind it up to a multiple of 256 bytes.
+
+    Raises:
+        BadInput: more than 64 MiB.
+    """
+    if len(payload) > MAX_PAYLOAD:
+        raise BadInput(
+            f"A text of {len(payload)} bytes is too long to seal; "
+            f"at most {MAX_PAYLOAD} bytes are accepted.",
+            hint="Split the document.",
+        )
+    framed = lp(payload)
+    return framed + bytes(-len(framed) % BUCKET)
+
+
+def unpad(padded: bytes) -> bytes:
+    """The payload of :func:`pad`.
+
+    Raises:
+        IntegrityViolated: the length, the size or the zeros are not what :func:`pad` writes.
+    """
+    length = int.from_bytes(padded[:4], "big")
+    end = 4 + length
+    expected = end + -end % BUCKET
+    if len(padded) != expected or any(padded[end:]):
+        raise IntegrityViolated(
+            "A sealed text opened, but its padding is not in the format.",
+            hint="It was written by a program that does not follow the format; ingest it again.",
+        )
+    return padded[4:end]
+
+
+class Sealer:
+    """Seals and opens many payloads under one key.
+
+    Args:
+        key: 32 bytes from :meth:`crag_core.keys.CollectionKeys.derive`, one purpose per key. At
+            most 2^32 payloads per key, because the nonces are random (NIST SP 800-38D 8.3).
+    """
+
+    __slots__ = ("_gcm",)
+
+    def __init__(self, key: bytes) -> None:
+        if len(key) != 32:
+            raise ValueError(f"AES-256 needs 32 bytes of key, not {len(key)}")
+        self._gcm = AESGCM(key)
+
+    def seal(self, payload: bytes, aad: bytes) -> tuple[bytes, bytes]:
+        """A fresh random nonce (12 bytes) and the ciphertext (padded length + 16 bytes of tag).
+
+        Raises:
+            BadInput: the payload is longer than 64 MiB.
+        """
+        nonce = os.urandom(NONCE_BYTES)
+        return nonce, self._gcm.encrypt(nonce, pad(payload), aad)
+
+    def unseal(self, nonce: bytes, ciphertext: bytes, aad: bytes) -> bytes:
+        """The payload.
+
+        Raises:
+            IntegrityViolated: key, nonce, ciphertext and associated data do not belong together.
+        """
+        try:
+            padded = self._gcm.decrypt(nonce, ciphertext, aad)
+        except (InvalidTag, ValueError):
+            raise IntegrityViolated(
+                "A sealed text does not open: it, its place or its key was changed.",
+                hint="Verify the collection to see which row it is.",
+            ) from None
+        return unpad(padded)
+
+    def seal_many(self, items: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        """:meth:`seal` for each ``(payload, associated data)``, in order."""
+        encrypt = self._gcm.encrypt
+        pairs = list(items)
+        randomness = os.urandom(NONCE_BYTES * len(pairs))
+        sealed = []
+        for index, (payload, aad) in enumerate(pairs):
+            nonce = randomness[NONCE_BYTES * index : NONCE_BYTES * (index + 1)]
+            sealed.append((nonce, encrypt(nonce, pad(payload), aad)))
+        return sealed
+
+    def __repr__(self) -> str:
+        return "Sealer(***)"
+
+
+def seal(key: bytes, payload: bytes, aad: bytes) -> tuple[bytes, bytes]:
+    """Nonce (12 bytes) and ciphertext of one payload; see :class:`Sealer`."""
+    return Sealer(key).seal(payload, aad)
+
+
+def unseal(key: bytes, nonce: bytes, ciphertext: bytes, aad: bytes) -> bytes:
+    """The payload of one sealed text; see :class:`Sealer`.
+
+    Raises:
+        IntegrityViolated: key, nonce, ciphertext and associated data do not belong together.
+    """
+    return Sealer(key).unseal(nonce, ciphertext, aad)
+
+
+class RowBinding:
+    """The associated data of many rows of one collection and epoch.
+
+    Args:
+        scheme: name of the vector scheme, such as ``sapr-v1``.
+        epoch: the collection's key epoch, 0 to 2^32 - 1.
+        collection: the collection's name.
+    """
+
+    __slots__ = ("_prefix",)
+
+    def __init__(self, *, scheme: str, epoch: int, collection: str) -> None:
+        self._prefix = _place(b"crag/row/v1", scheme, epoch, collection)
+
+    def aad(
+        self,
+        *,
+        row_id: bytes,
+        iv: bytes,
+        vector: bytes,
+        tags: Sequence[bytes],
+        expires: int | None,
+    ) -> bytes:
+        """The associated data of one row; see :func:`row_aad`."""
+        moment = b"" if expires is None else expires.to_bytes(8, "big", signed=True)
+        joined = b"".join(map(lp, tags))
+        return b"".join((self._prefix, lp(row_id), lp(iv), lp(vector), lp(joined), lp(moment)))
+
+
+def row_aad(
+    *,
+    scheme: str,
+    epoch: int,
+    collection: str,
+    row_id: bytes,
+    iv: bytes,
+    vector: bytes,
+    tags: Sequence[bytes],
+    expires: int | None,
+) -> bytes:
+    """What a row's sealed text is bound to: every other column, length-prefixed.
+
+    Args:
+        scheme: name of the vector scheme.
+        epoch: the collection's key epoch.
+        collection: the collection's name.
+        row_id: 16 bytes.
+        iv: 12 bytes, the vector's.
+        vector: the stored float16 values as big-endian bytes, as sent to PostgreSQL; empty where
+            the database holds no vector.
+        tags: the row's keyed tags in the stored order.
+        expires: seconds since 1970 UTC, or None.
+    """
+    binding = RowBinding(scheme=scheme, epoch=epoch, collection=collection)
+    return binding.aad(row_id=row_id, iv=iv, vector=vector, tags=tags, expires=expires)
+
+
+def document_aad(*, scheme: str, epoch: int, collection: str, document_id: bytes) -> bytes:
+    """What a document's sealed description is bound to."""
+    return _place(b"crag/document/v1", scheme, epoch, collection) + lp(document_id)
+
+
+def profile_aad(public_profile: bytes) -> bytes:
+    """What a collection's sealed profile is bound to: the stored bytes of its public profile."""
+    return lp(b"crag/profile/v1") + lp(public_profile)
+
+
+def _place(label: bytes, scheme: str, epoch: int, collection: str) -> bytes:
+    names = (scheme.encode("utf-8"), epoch.to_bytes(4, "big"), collection.encode("utf-8"))
+    return b"".join(map(lp, (label, *names)))
