@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import urlsplit
 
 from crag_core.errors import BadInput, CragError, Unreachable
+from crag_core.trustee.urls import server_url
 
 if TYPE_CHECKING:
     import httpx
@@ -28,52 +28,6 @@ TOTAL_SECONDS = 30.0
 MAX_REPLY_BYTES = 8 * 1024 * 1024
 RETRY_PAUSES = (0.3, 1.0)
 _TRANSIENT = frozenset({502, 503, 504})
-
-
-def server_url(url: str) -> str:
-    """``url`` without a trailing slash.
-
-    Raises:
-        BadInput: not http(s), no host, or it has a user, a query or a fragment.
-    """
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable or parts.username or parts.password or parts.query or parts.fragment:
-        raise BadInput(
-            "The Trustee's URL is not usable: it must be http(s)://HOST[:PORT][/PATH], without "
-            "user, query or fragment.",
-            hint="For example --trustee http://127.0.0.1:8081/api.",
-        )
-    return url.rstrip("/")
-
-
-def kbs_bases(url: str) -> tuple[str, ...]:
-    """Where the key broker of ``url`` may be: a gateway's ``/api`` is tried when no path is given.
-
-    Raises:
-        BadInput: as :func:`server_url`.
-    """
-    base = server_url(url)
-    return (base,) if urlsplit(base).path else (base, f"{base}/api")
-
-
-def as_base(url: str) -> str:
-    """The base URL of the attestation service behind ``url``, as TNG's ``as_addr`` wants it.
-
-    A gateway's URL, with or without ``/api``, becomes ``.../api/attestation-service``; any other
-    path is taken to be the attestation service's own.
-
-    Raises:
-        BadInput: as :func:`server_url`.
-    """
-    base = server_url(url)
-    path = urlsplit(base).path
-    if not path:
-        return f"{base}/api/attestation-service"
-    return f"{base}/attestation-service" if path.endswith("/api") else base
 
 
 @dataclass

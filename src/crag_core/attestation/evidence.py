@@ -1,0 +1,50 @@
+"""Where evidence comes from: one interface, one class per kind of machine."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from crag_core.attestation import sample
+from crag_core.attestation.measurement import Measurement
+
+INSECURE_TEES = frozenset({"sample", "sampledevice"})
+
+
+class EvidenceSource(Protocol):
+    """What the key-broker client and the attester server ask for evidence."""
+
+    @property
+    def tee(self) -> str:
+        """The kind of evidence as Trustee names it, for example ``tdx`` or ``sample``."""
+
+    def evidence(self, report_data: bytes) -> dict[str, Any]:
+        """Fresh evidence bound to ``report_data`` (1 to 64 bytes, raw)."""
+
+    def additional(self, report_data: bytes) -> dict[str, Any] | None:
+        """Evidence of further devices, ``{"<tee>": {...}}``, or None; empty data binds nothing."""
+
+
+class SampleSource:
+    """Software-made evidence of a measurement, for machines without a TEE."""
+
+    def __init__(self, measurement: Measurement) -> None:
+        self._measurement = measurement
+
+    @property
+    def tee(self) -> str:
+        """``sample``: everybody who appraises it can see that no hardware stands behind it."""
+        return sample.TEE
+
+    @property
+    def measurement(self) -> Measurement:
+        """What the evidence claims."""
+        return self._measurement
+
+    def evidence(self, report_data: bytes) -> dict[str, Any]:
+        """Sample evidence; see :func:`crag_core.attestation.sample.build`."""
+        return sample.build(self._measurement, report_data)
+
+    def additional(self, report_data: bytes) -> dict[str, Any] | None:
+        """None: there is no further device."""
+        del report_data
+        return None
