@@ -1,0 +1,134 @@
+"""Find the files that were named, and read each under limits.
+
+Symbolic links inside a folder are not followed: a folder that somebody else fills must not be able
+to pull other files of this machine in. Hidden files are left out. Anything but a regular file is
+refused before it is opened for long.
+"""
+
+from __future__ import annotations
+
+import codecs
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from io import RawIOBase
+from pathlib import Path
+
+from crag_owner.parsing.interface import Unreadable
+
+MIB = 1024 * 1024
+_BLOCK = 256 * 1024
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much of one file is read: ``file`` and ``line`` in bytes."""
+
+    file: int = 64 * MIB
+    line: int = MIB
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A file to read and what the collection calls it."""
+
+    path: Path
+    source: str
+    linked: bool = False
+
+
+def source_name(path: Path, named: Path, base: Path | None = None) -> str:
+    """What a document is called: its path from ``base``, with ``/``.
+
+    Without ``base``: from the current folder if the file lies below it, otherwise from the folder
+    that holds what was named.
+    """
+    absolute = Path(os.path.abspath(path))  # noqa: PTH100 - must not resolve links
+    named = Path(os.path.abspath(named))  # noqa: PTH100
+    for anchor in (base.absolute() if base else Path.cwd(), named.parent):
+        if absolute.is_relative_to(anchor) and absolute != anchor:
+            return absolute.relative_to(anchor).as_posix()
+    return absolute.as_posix()
+
+
+def find(named: Iterable[Path], base: Path | None = None) -> Iterator[Candidate]:
+    """Every file that ``named`` means, folders walked in sorted order.
+
+    A name that does not exist is given too: reading it says what is wrong with it.
+    """
+    for path in named:
+        if not path.is_dir():
+            yield Candidate(path, source_name(path, path, base))
+            continue
+        for folder, folders, names in os.walk(path):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            for name in sorted(names):
+                if not name.startswith("."):
+                    found = Path(folder) / name
+                    yield Candidate(found, source_name(found, path, base), found.is_symlink())
+
+
+def read(candidate: Candidate, limits: Limits | None = None) -> bytes:
+    """The bytes of a file, checked as they stream: UTF-8, size, length of lines.
+
+    Memory stays within the limits whatever the file's size.
+
+    Raises:
+        Unreadable: a link inside a folder, no regular file, not readable, not UTF-8, empty, over a
+            limit.
+    """
+    limits = limits or Limits()
+    if candidate.linked:
+        raise Unreadable("is a symbolic link inside the folder; name the file itself")
+    try:
+        # Not blocking: a pipe must not hold the run up before it is seen to be one.
+        descriptor = os.open(candidate.path, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError as error:
+        raise Unreadable(f"cannot be read: {error.strerror}") from None
+    with os.fdopen(descriptor, "rb", buffering=0) as stream:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise Unreadable("is no regular file")
+        if status.st_size > limits.file:
+            raise Unreadable(
+                f"is {status.st_size / MIB:.0f} MiB large; the limit is {limits.file / MIB:.0f} MiB"
+            )
+        try:
+            return _checked(stream, limits)
+        except OSError as error:
+            raise Unreadable(f"cannot be read: {error.strerror}") from None
+
+
+def _checked(stream: RawIOBase, limits: Limits) -> bytes:
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    data = bytearray()
+    line = 0
+    while block := stream.read(_BLOCK):
+        offset = len(data) - len(decoder.getstate()[0])
+        data += block
+        if len(data) > limits.file:
+            raise Unreadable(f"is larger than {limits.file / MIB:.0f} MiB")
+        try:
+            decoder.decode(block)
+        except UnicodeDecodeError as error:
+            raise Unreadable(
+                f"is not UTF-8: byte {offset + error.start} cannot be decoded"
+            ) from None
+        line = _longest_open_line(block, line, limits.line)
+    try:
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        raise Unreadable("is not UTF-8: it ends within a character") from None
+    if not data.strip():
+        raise Unreadable("is empty")
+    return bytes(data)
+
+
+def _longest_open_line(block: bytes, before: int, limit: int) -> int:
+    """Bytes of the line that ``block`` leaves open, given those of the one it goes on with."""
+    for length in (before + len(block.split(b"\n", 1)[0]), *map(len, block.split(b"\n")[1:])):
+        if length > limit:
+            raise Unreadable(f"holds a line of more than {limit / MIB:g} MiB")
+    last = block.rfind(b"\n")
+    return before + len(block) if last < 0 else len(block) - last - 1
