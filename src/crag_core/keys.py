@@ -140,6 +140,8 @@ class CollectionKeys:
                 f"at least {MIN_SALT_BYTES} are needed.",
                 hint="The collection's profile is damaged; verify the collection.",
             )
+        if any(0xD800 <= ord(letter) < 0xE000 for letter in collection):
+            raise BadInput("The collection's name is not valid Unicode.", hint="Name it in UTF-8.")
         self._master = master
         self.collection = collection
         self.salt = bytes(salt)
@@ -157,7 +159,7 @@ class CollectionKeys:
         """
         if purpose not in PURPOSES:
             raise ValueError(f"{purpose!r} is no purpose of {KDF_LABEL.decode()}")
-        fields = [purpose.encode(), self.collection.encode("utf-8"), *extra]
+        fields = [purpose.encode(), self.collection.encode(), *extra]
         return _hkdf(self._master.raw, self.salt, fields, length)
 
     def check_value(self) -> str:

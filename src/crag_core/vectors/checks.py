@@ -58,7 +58,7 @@ def unit_matrix(vectors: Any, dimension: int) -> NDArray[np.float32]:
     Raises:
         BadInput: anything else; the first wrong row is named.
     """
-    given = np.asarray(vectors)
+    given = _array(vectors)
     if given.dtype.kind != "f" or given.ndim != 2 or given.shape[1] != dimension:
         raise BadInput(
             f"Vectors of type {given.dtype} and shape {list(given.shape)} were given; "
@@ -81,9 +81,9 @@ def unit_matrix(vectors: Any, dimension: int) -> NDArray[np.float32]:
     return plain
 
 
-def check_unit(vector: Any, dimension: int) -> NDArray[np.float32]:
+def unit_row(vector: Any, dimension: int) -> NDArray[np.float32]:
     """One vector of shape [d] as float32[1, d], checked as by :func:`unit_matrix`."""
-    given = np.asarray(vector)
+    given = _array(vector)
     if given.ndim != 1:
         raise BadInput(
             f"A query of shape {list(given.shape)} was given; [{dimension}] is needed.",
@@ -100,7 +100,7 @@ def sealed_matrix(
     Raises:
         BadInput: other shapes or types, or values that are not finite.
     """
-    given, given_ivs = np.asarray(vectors), np.asarray(ivs)
+    given, given_ivs = _array(vectors), _array(ivs)
     if (
         given.dtype.kind != "f"
         or given.dtype.itemsize > 4
@@ -118,10 +118,21 @@ def sealed_matrix(
             f"uint8 of shape [{len(given)}, {IV_BYTES}] is needed.",
             hint="Pass the IVs that belong to these vectors.",
         )
-    copied = np.array(given, dtype=np.float32, order="C")
+    with np.errstate(invalid="ignore"):
+        copied = np.array(given, dtype=np.float32, order="C")
     if not np.isfinite(copied).all():
         raise BadInput(
             "An encrypted vector holds values that are not finite.",
             hint="It was not written by the cipher; verify the collection.",
         )
     return copied, np.ascontiguousarray(given_ivs)
+
+
+def _array(values: Any) -> NDArray[Any]:
+    try:
+        return np.asarray(values)
+    except (TypeError, ValueError):
+        raise BadInput(
+            "The vectors given are no array: their rows differ in length or hold no numbers.",
+            hint="Pass a numpy array of floats.",
+        ) from None

@@ -7,7 +7,7 @@ a secret rotation Q: ``c = s * Q(x) + noise(key, iv)``, the noise uniform in a b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,17 +18,18 @@ from crag_core.keys import CollectionKeys, MasterKey
 from crag_core.vectors.checks import (
     check_dimension,
     check_factors,
-    check_unit,
     sealed_matrix,
     unit_matrix,
+    unit_row,
 )
 from crag_core.vectors.ivs import IvMaker
-from crag_core.vectors.noise import BallNoise
+from crag_core.vectors.noise import BallNoise, NoiseBatch
 from crag_core.vectors.rotation import Rotation
 
 SCHEME = "sapr-v1"
 SCHEME_VERSION = 1
-_CHUNK_VALUES = 512 * 384
+_CHUNK_ROWS = 384
+_CHUNK_VALUES = 1 << 22
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ class VectorCipher:
         self._query_noise = BallNoise(query_key, self.dimension, radius)
         self._row_ivs = IvMaker(keys.derive("vector/iv", 32, extra))
         self._query_ivs = IvMaker(keys.derive("vector/query-iv", 32, extra))
-        self._chunk = max(1, _CHUNK_VALUES // self.dimension)
+        self._chunk = min(_CHUNK_ROWS, _CHUNK_VALUES // self.dimension)
 
     @classmethod
     def from_master_key(
@@ -137,10 +138,11 @@ class VectorCipher:
         plain = unit_matrix(vectors, self.dimension)
         ivs = self._row_ivs.for_rows(plain, ids)
         result = np.empty(plain.shape, dtype=np.float16)
-        buffer = np.empty((min(self._chunk, len(plain)), self.dimension), dtype=np.float32)
-        for start in range(0, len(plain), self._chunk):
-            part = slice(start, start + self._chunk)
-            result[part] = self._perturb(plain[part], ivs[part], buffer)
+        rows = min(self._chunk, len(plain))
+        noise = self._noise.batch(rows)
+        buffer = np.empty((rows, self.dimension), dtype=np.float32)
+        for part in self._parts(len(plain)):
+            result[part] = self._perturb(plain[part], ivs[part], noise, buffer)
         return SealedVectors(result, ivs)
 
     def encrypt_float32(
@@ -150,9 +152,9 @@ class VectorCipher:
         plain = unit_matrix(vectors, self.dimension)
         ivs = self._row_ivs.for_rows(plain, ids)
         result = np.empty(plain.shape, dtype=np.float32)
-        for start in range(0, len(plain), self._chunk):
-            part = slice(start, start + self._chunk)
-            self._perturb(plain[part], ivs[part], result[part])
+        noise = self._noise.batch(min(self._chunk, len(plain)))
+        for part in self._parts(len(plain)):
+            self._perturb(plain[part], ivs[part], noise, result[part])
         return result, ivs
 
     def decrypt(self, vectors: Any, ivs: Any) -> NDArray[np.float32]:
@@ -175,9 +177,9 @@ class VectorCipher:
             BadInput: wrong shape or type, or values that are not finite.
         """
         rotated, checked = sealed_matrix(vectors, ivs, self.dimension)
-        for start in range(0, len(rotated), self._chunk):
-            part = slice(start, start + self._chunk)
-            self._noise.subtract_from(rotated[part], checked[part])
+        noise = self._noise.batch(min(self._chunk, len(rotated)))
+        for part in self._parts(len(rotated)):
+            noise.subtract_from(rotated[part], checked[part])
         if self.scaling_factor != 1.0:
             rotated /= np.float32(self.scaling_factor)
         return rotated
@@ -190,10 +192,11 @@ class VectorCipher:
         Raises:
             BadInput: wrong shape, not finite or not unit norm.
         """
-        single = np.ndim(vectors) == 1
-        plain = unit_matrix(np.asarray(vectors)[None] if single else vectors, self.dimension)
-        rotated = self._rotation.forward(plain)
-        return rotated[0] if single else rotated
+        given = np.asarray(vectors)
+        if given.ndim == 1:
+            row: NDArray[np.float32] = self._rotation.forward(unit_row(given, self.dimension))[0]
+            return row
+        return self._rotation.forward(unit_matrix(given, self.dimension))
 
     def encrypt_query(self, vector: Any) -> NDArray[np.float32]:
         """Encrypt a question's vector, floats [d] of unit norm, to float32[d].
@@ -204,11 +207,11 @@ class VectorCipher:
         Raises:
             BadInput: wrong shape, not finite or not unit norm.
         """
-        plain = check_unit(vector, self.dimension)
+        plain = unit_row(vector, self.dimension)
         rotated = self._rotation.forward(plain)
         if self.scaling_factor != 1.0:
             rotated *= np.float32(self.scaling_factor)
-        self._query_noise.add_to(rotated, self._query_ivs.for_queries(plain))
+        self._query_noise.batch(1).add_to(rotated, self._query_ivs.for_queries(plain))
         result: NDArray[np.float32] = rotated[0]
         return result
 
@@ -225,13 +228,20 @@ class VectorCipher:
         return np.asarray(self.denoise(vectors, ivs) @ rotated_query, dtype=np.float32)
 
     def _perturb(
-        self, plain: NDArray[np.float32], ivs: NDArray[np.uint8], buffer: NDArray[np.float32]
+        self,
+        plain: NDArray[np.float32],
+        ivs: NDArray[np.uint8],
+        noise: NoiseBatch,
+        buffer: NDArray[np.float32],
     ) -> NDArray[np.float32]:
         target = self._rotation.forward(plain, out=buffer[: len(plain)])
         if self.scaling_factor != 1.0:
             target *= np.float32(self.scaling_factor)
-        self._noise.add_to(target, ivs)
+        noise.add_to(target, ivs)
         return target
+
+    def _parts(self, rows: int) -> Iterator[slice]:
+        return (slice(start, start + self._chunk) for start in range(0, rows, self._chunk))
 
     def __repr__(self) -> str:
         return (

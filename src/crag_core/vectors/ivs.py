@@ -12,12 +12,15 @@ from crag_core.errors import BadInput
 from crag_core.vectors.keystream import IV_BYTES
 
 ID_BYTES = 16
-VERSION_BYTE = b"\x01"
+VERSION = 1
 _HMAC_BLOCK = 64
+_ROWS = 512
 
 
 class IvMaker:
-    """The first 12 bytes of HMAC-SHA256 over a version byte and the plaintext vector.
+    """The first 12 bytes of HMAC-SHA256 (RFC 2104) over a version byte and the plaintext vector.
+
+    The two padded-key states are computed once and copied, which halves the cost per vector.
 
     Args:
         key: 32 bytes.
@@ -31,54 +34,53 @@ class IvMaker:
         self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in block))
 
     def for_rows(self, vectors: NDArray[np.float32], ids: Sequence[bytes]) -> NDArray[np.uint8]:
-        """uint8[n, 12]: HMAC(id || version || float32 little-endian bytes).
+        """uint8[n, 12] for float32[n, d]: HMAC(id || version || float32 little-endian bytes).
 
         Raises:
             BadInput: not one id of 16 bytes per vector.
         """
-        count = len(vectors)
-        joined = b"".join(ids)
-        if (
-            len(ids) != count
-            or len(joined) != ID_BYTES * count
-            or any(len(one) != ID_BYTES for one in ids)
-        ):
-            raise BadInput(
-                f"{count} vectors came with {len(ids)} ids; each needs one id of 16 bytes.",
-                hint="Pass row ids as bytes, one per vector.",
-            )
-        messages = np.empty((count, ID_BYTES + 1 + 4 * vectors.shape[1]), dtype=np.uint8)
-        messages[:, :ID_BYTES] = np.frombuffer(joined, dtype=np.uint8).reshape(count, ID_BYTES)
-        messages[:, ID_BYTES] = VERSION_BYTE[0]
-        messages[:, ID_BYTES + 1 :] = _bytes_of(vectors)
-        return self._authenticate(messages)
+        prefixes = np.full((len(vectors), ID_BYTES + 1), VERSION, dtype=np.uint8)
+        prefixes[:, :ID_BYTES] = _id_matrix(ids, len(vectors))
+        return self._authenticate(prefixes, vectors)
 
     def for_queries(self, vectors: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """uint8[n, 12]: HMAC(version || float32 little-endian bytes)."""
-        messages = np.empty((len(vectors), 1 + 4 * vectors.shape[1]), dtype=np.uint8)
-        messages[:, 0] = VERSION_BYTE[0]
-        messages[:, 1:] = _bytes_of(vectors)
-        return self._authenticate(messages)
+        """uint8[n, 12] for float32[n, d]: HMAC(version || float32 little-endian bytes)."""
+        return self._authenticate(np.full((len(vectors), 1), VERSION, dtype=np.uint8), vectors)
 
-    def _authenticate(self, messages: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def _authenticate(
+        self, prefixes: NDArray[np.uint8], vectors: NDArray[np.float32]
+    ) -> NDArray[np.uint8]:
+        made: list[bytes] = []
+        for start in range(0, len(vectors), _ROWS):
+            part = slice(start, start + _ROWS)
+            little = np.ascontiguousarray(vectors[part], dtype="<f4").view(np.uint8)
+            self._digest_rows(np.concatenate([prefixes[part], little], axis=1), made)
+        digests = np.frombuffer(b"".join(made), dtype=np.uint8).reshape(len(vectors), 32)
+        return digests[:, :IV_BYTES].copy()
+
+    def _digest_rows(self, messages: NDArray[np.uint8], made: list[bytes]) -> None:
         new_inner, new_outer = self._inner.copy, self._outer.copy
-        size = messages.shape[1]
-        flat = messages.data.cast("B")
-        made = []
-        for start in range(0, size * len(messages), size):
+        flat, size = messages.data.cast("B"), messages.shape[1]
+        for start in range(0, len(flat), size):
             inner = new_inner()
             inner.update(flat[start : start + size])
             outer = new_outer()
             outer.update(inner.digest())
             made.append(outer.digest())
-        joined = b"".join(made)
-        whole = np.frombuffer(joined, dtype=np.uint8).reshape(len(messages), 32)
-        return whole[:, :IV_BYTES].copy()
 
     def __repr__(self) -> str:
         return "IvMaker(***)"
 
 
-def _bytes_of(vectors: NDArray[np.float32]) -> NDArray[np.uint8]:
-    little = np.ascontiguousarray(vectors, dtype="<f4")
-    return little.view(np.uint8).reshape(len(vectors), -1)
+def _id_matrix(ids: Sequence[bytes], count: int) -> NDArray[np.uint8]:
+    try:
+        joined = b"".join(ids)
+        fits = len(ids) == count and all(len(one) == ID_BYTES for one in ids)
+    except TypeError:
+        fits = False
+    if not fits:
+        raise BadInput(
+            f"{count} vectors were given; each needs one id of 16 bytes.",
+            hint="Pass row ids as bytes, one per vector, in the same order.",
+        )
+    return np.frombuffer(joined, dtype=np.uint8).reshape(count, ID_BYTES)

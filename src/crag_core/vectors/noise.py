@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crag_core.errors import IntegrityViolated
-from crag_core.vectors.keystream import Keystream
+from crag_core.vectors.keystream import Keystream, KeystreamBatch
 
 TABLE_FILE = "noise_table.bin"
 TABLE_ENTRIES = 65_536
@@ -64,35 +64,64 @@ class BallNoise:
         self.dimension = dimension
         self.radius = radius
 
-    def add_to(self, target: NDArray[np.float32], ivs: NDArray[np.uint8]) -> None:
-        """``target += noise(ivs)`` in place; float32[n, d] and uint8[n, 12]."""
-        if self.radius:
-            target += self.draw(ivs)
-
-    def subtract_from(self, target: NDArray[np.float32], ivs: NDArray[np.uint8]) -> None:
-        """``target -= noise(ivs)`` in place; float32[n, d] and uint8[n, 12]."""
-        if self.radius:
-            target -= self.draw(ivs)
-
     def draw(self, ivs: NDArray[np.uint8]) -> NDArray[np.float32]:
         """float32[n, d] for uint8[n, 12]; bit-equal on every machine."""
-        width = self.dimension + EXTRA_NORMALS
-        indices = self._stream.words(ivs)[:, :width].astype(np.intp)
-        normals = np.empty(indices.shape, dtype=np.float32)
-        np.take(self._table, indices, out=normals, mode="clip")
-        squares = _sums_of_squares(normals)
-        factors = (self.radius / np.sqrt(squares)).astype(np.float32)
-        noise = normals[:, : self.dimension]
-        noise *= factors[:, None]
-        return noise
+        return self.batch(len(ivs)).draw(ivs)
+
+    def batch(self, rows: int) -> NoiseBatch:
+        """Buffers for up to ``rows`` IVs at a time; not to be shared by threads."""
+        return NoiseBatch(self._stream.batch(rows), self._table, self.dimension, self.radius, rows)
 
     def __repr__(self) -> str:
         return f"BallNoise(***, dimension={self.dimension}, radius={self.radius})"
 
 
-def _sums_of_squares(normals: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Exact: integers below 2^15, so float64 sums of up to 2^23 squares round nowhere."""
-    exact = normals.astype(np.float64)
-    sums: NDArray[np.float64] = np.einsum("ij,ij->i", exact, exact)
-    # a row of zeros has no direction: it becomes no noise rather than a division by zero
-    return np.maximum(sums, 1.0)
+class NoiseBatch:
+    """Noise of many IVs, batch after batch in the same buffers; see :meth:`BallNoise.batch`."""
+
+    __slots__ = ("_exact", "_indices", "_normals", "_radius", "_stream", "_table")
+
+    def __init__(
+        self,
+        stream: KeystreamBatch,
+        table: NDArray[np.float32],
+        dimension: int,
+        radius: float,
+        rows: int,
+    ) -> None:
+        shape = (rows, dimension + EXTRA_NORMALS)
+        self._stream = stream
+        self._table = table
+        self._radius = radius
+        self._indices = np.empty(shape, dtype=np.intp)
+        self._normals = np.empty(shape, dtype=np.float32)
+        self._exact = np.empty(shape, dtype=np.float64)
+
+    def draw(self, ivs: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """float32[n, d] for uint8[n, 12], n at most ``rows``; valid until the next call."""
+        count, width = len(ivs), self._normals.shape[1]
+        indices, normals = self._indices[:count], self._normals[:count]
+        indices[...] = self._stream.words(ivs)[:, :width]
+        np.take(self._table, indices, out=normals, mode="clip")
+        factors = (self._radius / np.sqrt(self._sums_of_squares(normals))).astype(np.float32)
+        noise: NDArray[np.float32] = normals[:, : width - EXTRA_NORMALS]
+        noise *= factors[:, None]
+        return noise
+
+    def add_to(self, target: NDArray[np.float32], ivs: NDArray[np.uint8]) -> None:
+        """``target += draw(ivs)`` in place."""
+        if self._radius:
+            target += self.draw(ivs)
+
+    def subtract_from(self, target: NDArray[np.float32], ivs: NDArray[np.uint8]) -> None:
+        """``target -= draw(ivs)`` in place."""
+        if self._radius:
+            target -= self.draw(ivs)
+
+    def _sums_of_squares(self, normals: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Exact in any order: float64 holds the sum of 2^22 squares of integers below 2^15."""
+        exact = self._exact[: len(normals)]
+        exact[...] = normals
+        sums: NDArray[np.float64] = np.vecdot(exact, exact)
+        # a row of zeros has no direction: it becomes no noise rather than a division by zero
+        return np.maximum(sums, 1.0)
