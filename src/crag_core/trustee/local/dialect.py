@@ -1,0 +1,122 @@
+"""The RCAR protocol 0.4.0: what its two requests hold and what the evidence must be bound to.
+
+Everything that differs between versions of the protocol is in this module.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from crag_core.trustee.local.codec import Malformed, read_object
+
+VERSION = "0.4.0"
+NONCE_BYTES = 32
+# Members of a JWK that the server's own types have; others are dropped before hashing.
+_JWK_MEMBERS = {"EC": ("alg", "crv", "kty", "x", "y"), "RSA": ("alg", "e", "kty", "n")}
+_TEE = re.compile(r"[a-z][a-z0-9-]{0,31}", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Opening:
+    """POST /auth: who asks, in which version."""
+
+    tee: str
+
+
+@dataclass(frozen=True)
+class Item:
+    """Evidence of one TEE and the report data that it must carry."""
+
+    tee: str
+    evidence: dict[str, Any]
+    expected: bytes
+
+
+@dataclass(frozen=True)
+class Attestation:
+    """POST /attest: the key to encrypt to, and evidence, the session's own TEE first."""
+
+    tee_pubkey: dict[str, str]
+    runtime_data: dict[str, Any]
+    items: tuple[Item, ...]
+
+
+class VersionMismatch(Malformed):
+    """The client speaks another version of the protocol."""
+
+
+def challenge(nonce: bytes) -> dict[str, str]:
+    """The answer to /auth; the nonce is used as this base64 string ever after."""
+    return {"nonce": base64.b64encode(nonce).decode("ascii"), "extra-params": ""}
+
+
+def read_opening(body: bytes) -> Opening:
+    """The request of /auth.
+
+    Raises:
+        VersionMismatch: a version other than 0.4.0.
+        Malformed: another shape.
+    """
+    found = read_object(body)
+    version, tee = found.get("version"), found.get("tee")
+    if not isinstance(version, str) or not isinstance(tee, str) or "extra-params" not in found:
+        raise Malformed("deserialize Request")
+    if version != VERSION:
+        shown = version if re.fullmatch(r"[0-9.]{1,16}", version, re.ASCII) else "unreadable"
+        raise VersionMismatch(
+            f"KBS Client Protocol Version Mismatch: expect ={VERSION} while the request is {shown}"
+        )
+    if not _TEE.fullmatch(tee):
+        raise Malformed("deserialize Request")
+    return Opening(tee)
+
+
+def read_attestation(body: bytes, *, tee: str, nonce: str) -> Attestation:
+    """The request of /attest in a session of ``tee`` with ``nonce``.
+
+    Raises:
+        Malformed: another shape, another nonce, init-data (which nothing here could check), or a
+            key that no resource could be encrypted to.
+    """
+    found = read_object(body)
+    runtime, evidence = found.get("runtime-data"), found.get("tee-evidence")
+    if not isinstance(runtime, dict) or not isinstance(evidence, dict):
+        raise Malformed("runtime-data and tee-evidence must be objects")
+    if found.get("init-data") is not None:
+        raise Malformed("init-data is not supported")
+    echoed = runtime.get("nonce")
+    if not isinstance(echoed, str) or not hmac.compare_digest(echoed.encode(), nonce.encode()):
+        raise Malformed("the nonce is not this session's")
+    key = _public_key(runtime.get("tee-pubkey"))
+    primary, more = evidence.get("primary_evidence"), evidence.get("additional_evidence", "")
+    if not isinstance(primary, dict) or not isinstance(more, str):
+        raise Malformed("primary_evidence must be an object, additional_evidence a string")
+    bound = {"nonce": nonce, "tee-pubkey": key}
+    claims = {**bound, "additional-evidence": more}
+    items = [Item(tee, primary, _hash(claims))]
+    for other, value in (read_object(more) if more else {}).items():
+        if not _TEE.fullmatch(other) or not isinstance(value, dict):
+            raise Malformed("additional_evidence must map TEEs to objects")
+        items.append(Item(other, value, _hash(bound)))
+    return Attestation(key, claims, tuple(items))
+
+
+def _public_key(value: object) -> dict[str, str]:
+    if not isinstance(value, Mapping):
+        raise Malformed("tee-pubkey must be a JWK")
+    members = _JWK_MEMBERS.get(str(value.get("kty")))
+    if members is None or not all(isinstance(value.get(name), str) for name in members):
+        raise Malformed("tee-pubkey must be an EC or RSA key with alg")
+    return {name: value[name] for name in members}
+
+
+def _hash(value: Mapping[str, Any]) -> bytes:
+    from crag_core.attestation.canonical import canonical_json
+
+    return hashlib.sha384(canonical_json(dict(value))).digest()

@@ -1,0 +1,71 @@
+"""Refusals on the wire: the KBS's ``type``/``detail`` and the attestation service's RFC 7807.
+
+TNG takes two texts in a refusal for an old server's and then asks in a weaker way; no answer may
+ever hold them, so every body passes :func:`harmless`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+
+from starlette.responses import Response
+
+KBS_ERRORS = "https://github.com/confidential-containers/kbs/errors/"
+AS_ERRORS = "https://github.com/confidential-containers/attestation-service/errors/"
+
+_FALLBACKS = re.compile(r"missing\s+field|failed\s+to\s+get\s+inner", re.IGNORECASE)
+
+
+def harmless(text: str) -> str:
+    """``text`` without the phrases that make TNG fall back to a weaker protocol."""
+    return _FALLBACKS.sub("refused", text)
+
+
+class KbsRefusal(Exception):
+    """A refusal of the KBS: ``variant`` is its type's name, ``detail`` a sentence."""
+
+    def __init__(self, status: int, variant: str, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.variant = variant
+        self.detail = detail
+
+    def response(self) -> Response:
+        """The answer in the KBS's shape (it names no content type)."""
+        body = {"type": KBS_ERRORS + self.variant, "detail": harmless(self.detail)}
+        return Response(json.dumps(body), status_code=self.status)
+
+
+class AsRefusal(Exception):
+    """A refusal of the attestation service, as a problem document (RFC 7807)."""
+
+    def __init__(
+        self, status: int, code: str, title: str, detail: str, *, retryable: bool = False
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.title = title
+        self.detail = detail
+        self.retryable = retryable
+
+    def response(self) -> Response:
+        """The answer as ``application/problem+json``."""
+        body = {
+            "type": AS_ERRORS + self.title.replace(" ", ""),
+            "title": self.title,
+            "status": self.status,
+            "code": self.code,
+            "detail": harmless(self.detail),
+            "retryable": self.retryable,
+        }
+        return Response(
+            json.dumps(body), status_code=self.status, media_type="application/problem+json"
+        )
+
+
+def plain(status: int, sentence: str) -> Response:
+    """A refusal before any service is reached: limits, hosts, unknown paths."""
+    body = {"error": harmless(sentence)}
+    return Response(json.dumps(body), status_code=status, media_type="application/json")
