@@ -1,0 +1,1 @@
+"""The model at rest: a gocryptfs volume, and the ways to make, measure and open one."""
