@@ -1,9 +1,10 @@
 """What the enclave runs, as digests: the measurement that evidence carries and policies pin.
 
-Three events, each a canonical JSON object with a format of its own (docs/reference/measurement.md):
-``software`` (what :func:`software` finds installed), ``model`` (:func:`model`, the encrypted
-volume's files) and ``configuration`` (:func:`configuration`). An event's digest is the SHA-256 of
-its canonical JSON: the value that a policy compares, and that the event log carries.
+Three events, each a canonical JSON object with a format of its own
+(docs/reference/measurement.md): ``software`` (what is installed, see
+:mod:`crag_core.attestation.installed`), ``model`` (:func:`model`, the encrypted volume's files) and
+``configuration`` (:func:`configuration`). An event's digest is the SHA-256 of its canonical JSON:
+the value that a policy compares, and that the event log carries.
 """
 
 from __future__ import annotations
@@ -17,7 +18,19 @@ from typing import Any
 
 from crag_core.attestation import eventlog
 from crag_core.attestation.canonical import canonical_json
+from crag_core.attestation.installed import SOFTWARE_FORMAT, software
 from crag_core.errors import BadInput
+
+__all__ = [
+    "CONFIGURATION_FORMAT",
+    "MODEL_FORMAT",
+    "SOFTWARE_FORMAT",
+    "Event",
+    "Measurement",
+    "configuration",
+    "model",
+    "software",
+]
 
 MODEL_FORMAT = "crag/model/v1"
 CONFIGURATION_FORMAT = "crag/configuration/v1"
