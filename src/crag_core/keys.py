@@ -87,12 +87,16 @@ class MasterKey:
     def weak(self) -> bool:
         """Whether a person probably typed this key, so that guessing it is realistic.
 
-        True for fewer than 32 bytes, for fewer than 10 different byte values, and for printable
-        ASCII that is neither 64 or more hexadecimal digits nor 43 or more characters of base64 in
-        which capitals, small letters and digits all occur. A heuristic: False is no proof.
+        True for fewer than 32 bytes, for fewer than 10 different byte values, for a repeated
+        block, and for printable ASCII that is neither 64 or more hexadecimal digits nor 43 or more
+        characters of base64 in which capitals, small letters and digits all occur. A heuristic:
+        False is no proof.
         """
         raw = self._raw
         if len(raw) < STRONG_BYTES or len(set(raw)) < MIN_DISTINCT_BYTES:
+            return True
+        repeated = raw in (raw + raw)[1:-1]
+        if repeated:
             return True
         if not all(0x20 <= byte < 0x7F or byte in b"\t\r\n" for byte in raw):
             return False
