@@ -10,7 +10,8 @@ Sources: TCG PC Client Platform Firmware Profile 1.06, sections 10.2.1 and 10.4.
 sample verifier, which replays the SHA-256 digests of register index 1.
 
 :func:`read` takes nothing but what :func:`write` makes, so that nothing can hide in a log that
-replays well. The logs of real hardware are a different matter: :mod:`crag_core.attestation.ccel`.
+replays well. The logs of real hardware hold more: see
+:mod:`crag_core.attestation.ccel`.
 """
 
 from __future__ import annotations
@@ -18,17 +19,16 @@ from __future__ import annotations
 import hashlib
 import re
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from crag_core.attestation.ccel import EV_EVENT_TAG, EV_NO_ACTION, parse_ccel
 from crag_core.errors import AttestationRejected, BadInput
 
 REGISTER_INDEX = 1
 DOMAIN = "crag"
 MAX_LOG_BYTES = 64 * 1024
 
-_EV_NO_ACTION = 3
-_EV_EVENT_TAG = 6
 _TPM_ALG_SHA256 = 0x000B
 _AAEL = 0x4141454C
 _END = b"\xff" * 8
@@ -38,7 +38,7 @@ _SPEC_ID = (
     + struct.pack("<IBBBB", 0, 0, 2, 0, 2)
     + struct.pack("<IHHB", 1, _TPM_ALG_SHA256, 32, 0)
 )
-_HEADER = struct.pack("<II20sI", REGISTER_INDEX, _EV_NO_ACTION, bytes(20), len(_SPEC_ID)) + _SPEC_ID
+_HEADER = struct.pack("<II20sI", REGISTER_INDEX, EV_NO_ACTION, bytes(20), len(_SPEC_ID)) + _SPEC_ID
 _EVENT = struct.Struct("<IIIH32sI")
 _TAG = struct.Struct("<II")
 _LINE = re.compile(r"crag ([a-z][a-z0-9-]{0,31}) sha256:([0-9a-f]{64})")
@@ -71,14 +71,6 @@ class LogEntry:
         return hashlib.sha256(self.data()).digest()
 
 
-def fold(digests: Iterable[bytes]) -> bytes:
-    """The register (32 bytes) after extending 32 zero bytes with each digest (32 bytes) in turn."""
-    register = bytes(32)
-    for digest in digests:
-        register = hashlib.sha256(register + digest).digest()
-    return register
-
-
 def write(entries: Sequence[LogEntry]) -> bytes:
     """The log of ``entries`` as bytes.
 
@@ -89,9 +81,7 @@ def write(entries: Sequence[LogEntry]) -> bytes:
     for entry in entries:
         data = entry.data()
         parts.append(
-            _EVENT.pack(
-                REGISTER_INDEX, _EV_EVENT_TAG, 1, _TPM_ALG_SHA256, entry.digest(), len(data)
-            )
+            _EVENT.pack(REGISTER_INDEX, EV_EVENT_TAG, 1, _TPM_ALG_SHA256, entry.digest(), len(data))
         )
         parts.append(data)
     return b"".join([*parts, _END])
@@ -106,35 +96,27 @@ def read(log: bytes) -> list[LogEntry]:
     """
     if len(log) > MAX_LOG_BYTES:
         raise _refused(f"it has {len(log)} bytes, more than {MAX_LOG_BYTES}")
-    if not log.startswith(_HEADER):
-        raise _refused("its header is not one of crag's logs")
     entries: list[LogEntry] = []
-    at = len(_HEADER)
-    while log[at:] != _END:
-        entry, at = _read_entry(log, at, len(entries))
-        entries.append(entry)
+    for number, event in enumerate(parse_ccel(log).events):
+        line = event.data[_TAG.size :].decode("ascii", "replace")
+        match = _LINE.fullmatch(line)
+        if match is None:
+            raise _refused(f"event {number} is not of the form 'crag <name> sha256:<hex>'")
+        if not event.proves_data:
+            raise _refused(f"event {number} ({match[1]}) does not have the digest of its data")
+        entries.append(LogEntry(match[1], bytes.fromhex(match[2])))
+    if write(entries) != log:
+        raise _refused("it is not written as crag writes it")
     return entries
 
 
-def _read_entry(log: bytes, at: int, number: int) -> tuple[LogEntry, int]:
-    if len(log) - at < _EVENT.size + _TAG.size:
-        raise _refused(f"event {number} is cut short, or the end mark is missing")
-    register, kind, count, algorithm, digest, size = _EVENT.unpack_from(log, at)
-    expected = (REGISTER_INDEX, _EV_EVENT_TAG, 1, _TPM_ALG_SHA256)
-    if (register, kind, count, algorithm) != expected:
-        raise _refused(f"event {number} is not a tagged SHA-256 event of register {REGISTER_INDEX}")
-    at += _EVENT.size
-    data = log[at : at + size]
-    if len(data) != size or size < _TAG.size:
-        raise _refused(f"event {number} is cut short")
-    tag, length = _TAG.unpack_from(data)
-    line = data[_TAG.size :]
-    match = _LINE.fullmatch(line.decode("ascii", "replace"))
-    if tag != _AAEL or length != len(line) or match is None:
-        raise _refused(f"event {number} is not of the form 'crag <name> sha256:<hex>'")
-    if hashlib.sha256(data).digest() != digest:
-        raise _refused(f"event {number} ({match[1]}) does not have the digest of its data")
-    return LogEntry(match[1], bytes.fromhex(match[2])), at + size
+def replay(log: bytes) -> bytes:
+    """The register (32 bytes) after extending 32 zero bytes with the log's digests in turn.
+
+    Raises:
+        AttestationRejected: the log is malformed, or has no SHA-256 digests.
+    """
+    return parse_ccel(log).replay("SHA-256")[REGISTER_INDEX]
 
 
 def _refused(why: str) -> AttestationRejected:

@@ -78,7 +78,7 @@ class Measurement:
 
     def register(self) -> bytes:
         """The measurement register, 32 bytes: the replay of :meth:`eventlog`."""
-        return eventlog.fold(entry.digest() for entry in self.entries)
+        return eventlog.replay(self.eventlog())
 
     def eventlog(self) -> bytes:
         """The event log in CCEL form (:mod:`crag_core.attestation.eventlog`)."""

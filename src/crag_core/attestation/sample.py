@@ -71,8 +71,9 @@ def verify(evidence: dict[str, Any], expected_report_data: bytes) -> dict[str, A
     if evidence["svn"] != SVN:
         raise _refused(f"its security version is not {SVN}")
     _require_binding(evidence["report_data"], expected_report_data)
-    entries = eventlog.read(_base64(evidence["cc_eventlog"], "cc_eventlog"))
-    register = eventlog.fold(entry.digest() for entry in entries)
+    log = _base64(evidence["cc_eventlog"], "cc_eventlog")
+    entries = eventlog.read(log)
+    register = eventlog.replay(log)
     if not hmac.compare_digest(register.hex().encode(), evidence["measure_register"].encode()):
         raise _refused("its event log does not replay to its measurement register")
     events = {entry.name: entry.content_digest.hex() for entry in entries}
