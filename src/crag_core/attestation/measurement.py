@@ -88,6 +88,21 @@ class Measurement:
         """What a Trustee must know to accept this: ``{"crag.<name>": [SHA-256 hex]}``."""
         return {f"crag.{entry.name}": [entry.content_digest.hex()] for entry in self.entries}
 
+    def event_reference_values(self) -> dict[str, list[str]]:
+        """What a Trustee must know that compares logged digests and not contents.
+
+        Trustee and TNG replay a log without looking whether a digest is that of its event's text,
+        so a policy of theirs must compare digests: the SHA-256 (sample evidence) or SHA-384 (TDX)
+        of the event's data. ``{"crag.<name>.event": [SHA-256 hex, SHA-384 hex]}``.
+        """
+        return {
+            f"crag.{entry.name}.event": [
+                hashlib.sha256(entry.data()).hexdigest(),
+                hashlib.sha384(entry.data()).hexdigest(),
+            ]
+            for entry in self.entries
+        }
+
     def as_json(self) -> dict[str, Any]:
         """``{"register": hex, "events": [{"name", "digest": hex, "content"}]}``."""
         return {
