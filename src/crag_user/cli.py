@@ -9,6 +9,10 @@ root = group(
     "crag-user",
     "Verify a confidential service before one byte of a question leaves this machine.",
     {
+        "verify": ("crag_user.verify:verify", "Have a service prove itself, and send it nothing."),
+        "connect": ("crag_user.connect:connect", "Be the HTTP proxy to one verified service."),
+        "ask": ("crag_user.ask:ask", "Ask a verified service one question."),
+        "trustee": ("crag_core.trustee.cli:trustee_group", "Run and administer a Trustee."),
         "config": ("crag_core.settings_command:config_group", "Show the effective settings."),
         "completion": ("crag_core.settings_command:completion", "Print a shell completion script."),
     },

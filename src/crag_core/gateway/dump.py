@@ -7,10 +7,13 @@ Nothing is sent to the service behind the egress.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import subprocess
+import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +27,7 @@ from crag_core.gateway.process import ENVIRONMENT
 from crag_core.gateway.reasons import refusal
 
 PREFLIGHT_SECONDS = 30.0
+_POLL_SECONDS = 0.2
 _TOKEN = re.compile(rb"^attestation_result: ([A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+)\s*$")
 
 
@@ -40,8 +44,12 @@ def preflight(
     *,
     timeout: float = PREFLIGHT_SECONDS,
     binary: Path | None = None,
+    cancelled: threading.Event | None = None,
 ) -> Proof:
     """Have the egress at ``service`` attested by ``config``'s Attestation Service, now.
+
+    Args:
+        cancelled: set by another thread to give up early; Unreachable then.
 
     Raises:
         AttestationRejected: the evidence, the verdict or the lack of them was refused.
@@ -65,27 +73,35 @@ def preflight(
     finally:
         for anchor in anchors:
             os.close(anchor)
-    return Proof(_token(process, config, service, timeout))
+    output = _output(process, config, service, timeout, cancelled or threading.Event())
+    return Proof(_token(process.returncode, output.splitlines(), config, service))
 
 
-def _token(
-    process: subprocess.Popen[bytes], config: IngressConfig, service: Endpoint, timeout: float
-) -> str:
+def _output(
+    process: subprocess.Popen[bytes],
+    config: IngressConfig,
+    service: Endpoint,
+    timeout: float,
+    cancelled: threading.Event,
+) -> bytes:
+    deadline = time.monotonic() + timeout
     with process:
         try:
-            output, _ = process.communicate(timeout=timeout)
-        except BaseException as error:
-            process.kill()
-            process.communicate()
-            if isinstance(error, subprocess.TimeoutExpired):
-                raise Unreachable(
-                    f"{service.url}, or the Trustee at {config.as_url}, did not answer within "
-                    f"{timeout:g} s.",
-                    hint="Check both addresses, then try again.",
-                ) from None
-            raise
-    lines = output.splitlines()
-    if process.returncode != 0:
+            while not cancelled.is_set() and time.monotonic() < deadline:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    return process.communicate(timeout=_POLL_SECONDS)[0]
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.communicate()
+    raise Unreachable(
+        f"{service.url}, or the Trustee at {config.as_url}, did not answer within {timeout:g} s.",
+        hint="Check both addresses, then try again.",
+    )
+
+
+def _token(code: int, lines: list[bytes], config: IngressConfig, service: Endpoint) -> str:
+    if code != 0:
         errors = [told for line in lines if (told := error_of(line.decode("utf-8", "replace")))]
         raise refusal(errors[-1] if errors else "", service=service.url, trustee=config.as_url)
     tokens = [match[1] for line in lines if (match := _TOKEN.match(line))]

@@ -155,3 +155,41 @@ def _detail(body: str) -> str:
             if isinstance(document.get(key), str):
                 return printable(document[key])
     return printable(body)
+
+
+class StaleKey(Unreachable):
+    """The egress has a new key: nothing was read by it, and the same request may be sent again."""
+
+    slug = "stale-key"
+
+
+def answer_error(body: bytes, *, service: str, trustee: str) -> CragError | None:
+    """The error that TNG's ingress reports in an HTTP answer, or None if the answer is not TNG's.
+
+    Args:
+        body: of an answer with an error status; TNG's is ``{"code", "message"}``.
+    """
+    try:
+        document = json.loads(body)
+        code, message = document["code"], document["message"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    if not isinstance(code, str) or not isinstance(message, str):
+        return None
+    if code == "CreateOHttpClientFailed":
+        return refusal(message, service=service, trustee=trustee)
+    if code == "ShouldRequestNewKeyConfigFromServerError":
+        return StaleKey(
+            f"{service} changed its key; it must prove itself again.", hint="Try again."
+        )
+    if code == "HttpCipherTextForwardError":
+        return service_down(service)
+    if code == "HttpCipherTextBadResponse":
+        if "HttpPlainTextForwardError" in message:
+            return Unreachable(
+                f"{service} proved itself, but the service behind its gateway does not answer.",
+                hint="Ask its provider, or try again later.",
+                details={"service": service},
+            )
+        return _rejected("its answer was not made for this channel", service)
+    return None
