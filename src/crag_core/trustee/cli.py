@@ -1,0 +1,43 @@
+"""``trustee``, mounted by all three commands: run a Trustee for one machine, and administer one."""
+
+from __future__ import annotations
+
+from crag_core.command import group
+
+trustee_group = group(
+    "trustee",
+    "Run a Trustee for this machine, and say which workload gets which key.",
+    {
+        "serve": (
+            "crag_core.trustee.serve_command:serve",
+            "Serve keys and verdicts on loopback until stopped.",
+        ),
+        "policy": ("crag_core.trustee.cli:policy_group", "Who gets which key: show, apply."),
+        "resource": ("crag_core.trustee.cli:resource_group", "Keys themselves: set, delete, list."),
+    },
+)
+
+policy_group = group(
+    "policy",
+    "Which measured workload gets which resource.",
+    {
+        "show": (
+            "crag_core.trustee.policy_command:show",
+            "The policies and reference values in force.",
+        ),
+        "apply": (
+            "crag_core.trustee.policy_command:apply",
+            "Release resources to exactly one measurement.",
+        ),
+    },
+)
+
+resource_group = group(
+    "resource",
+    "The resources of a Trustee.",
+    {
+        "set": ("crag_core.trustee.resource_command:set_", "Set a resource from a file."),
+        "delete": ("crag_core.trustee.resource_command:delete", "Delete a resource."),
+        "list": ("crag_core.trustee.resource_command:list_", "List the resources' names."),
+    },
+)
