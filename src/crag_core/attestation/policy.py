@@ -38,17 +38,14 @@ class QuotePolicy:
     advisories that are tolerated; any other one refuses, whatever the status.
     ``max_collateral_age``: seconds since the older of TCB info and QE identity was issued, on top
     of their own expiry. ``minimum_evaluation``: lowest TCB evaluation data number.
-    ``require_sept_ve_disable``: the TD must not be open to EPT-violation exceptions that its host
-    injects. ``allow_migratable``: the TD may be moved to another machine. ``measurements``: name
-    of a TD report field -> the values accepted; an absent name is not judged.
+    ``measurements``: name of a TD report field -> the values accepted; an absent name is not
+    judged. Debug TDs, TDs that can be migrated and TDs without SEPT_VE_DISABLE are refused always.
     """
 
     tcb_statuses: frozenset[str] = frozenset({UP_TO_DATE})
     advisories: frozenset[str] = frozenset()
     max_collateral_age: int = 30 * DAY
     minimum_evaluation: int = 0
-    require_sept_ve_disable: bool = True
-    allow_migratable: bool = False
     measurements: Mapping[str, frozenset[bytes]] = field(default_factory=dict)
 
 
@@ -215,8 +212,6 @@ def _quote(reader: _Reader) -> QuotePolicy:
         advisories=reader.strings("advisories", frozenset()),
         max_collateral_age=reader.take("max_collateral_age_days", int, 30) * DAY,
         minimum_evaluation=reader.take("minimum_evaluation", int, 0),
-        require_sept_ve_disable=reader.take("require_sept_ve_disable", bool, True),
-        allow_migratable=reader.take("allow_migratable", bool, False),
         measurements=wanted,
     )
     reader.done()

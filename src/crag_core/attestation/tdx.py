@@ -75,10 +75,11 @@ def examine_quote(
     assert collateral is not None  # noqa: S101 - _check_collateral has refused None
     verified = None
     with checks.step("signature"):
-        verified = _dcap(raw, collateral, at, anchors)
+        found = _dcap(raw, collateral, at, anchors)
         if quote is not None:
-            _compare(quote, verified)
+            _compare(quote, found)
         checks.add("signature", True, "Intel's chain signed the quote, nothing in it is revoked")
+        verified = found
     tcb = _tcb(verified, collateral) if verified is not None else {}
     if verified is not None:
         _check_tcb(verified, policy, checks)
@@ -203,7 +204,8 @@ def _body(verified: Mapping[str, Any]) -> Mapping[str, Any]:
     if isinstance(report, dict) and len(report) == 1:
         body = next(iter(report.values()))
         if isinstance(body, dict):
-            return body
+            base = body.get("base")
+            return {**base, **body} if isinstance(base, dict) else body
     return {}
 
 
@@ -252,10 +254,10 @@ def _check_content(quote: Quote, policy: QuotePolicy, checks: Checks) -> None:
         checks.add("quote-end", True, "Nothing but padding stands behind the quote")
     attributes = int.from_bytes(quote.fields["td_attributes"], "little")
     shown = quote.fields["td_attributes"].hex()
-    if policy.require_sept_ve_disable and not attributes & _SEPT_VE_DISABLE:
+    if not attributes & _SEPT_VE_DISABLE:
         detail = f"SEPT_VE_DISABLE is not set in the TD's attributes ({shown})."
         checks.add("attributes", False, detail)
-    elif attributes & _MIGRATABLE and not policy.allow_migratable:
+    elif attributes & _MIGRATABLE:
         detail = f"The TD may be migrated to another machine ({shown})."
         checks.add("attributes", False, detail)
     else:
