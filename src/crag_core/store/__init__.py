@@ -1,0 +1,1 @@
+"""Where the encrypted rows are kept: one interface, PostgreSQL, and a server to try."""

@@ -1,0 +1,205 @@
+"""What crag asks of a database: ciphertext rows in, ciphertext rows out, in transactions.
+
+An adapter keeps bytes. It has no key, opens nothing, and is not trusted: whoever reads through this
+interface checks what comes back. Every method may raise
+
+    Unreachable           no answer within the time of the settings; nothing was committed
+    IntegrityViolated     the tables are not the ones that crag made
+    CragError             the database refuses (permission, full disk); the message says which
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+MAX_NEAREST = 1000
+
+
+class StoredRow(NamedTuple):
+    """One row as it lies in the database; a changed row differs in at least one field.
+
+    ``id`` 16 bytes; ``iv`` 12 bytes; ``vector`` float16 values, big-endian, or empty; ``expires``
+    seconds since 1970 UTC or None.
+    """
+
+    id: bytes
+    version: int
+    epoch: int
+    iv: bytes
+    vector: bytes
+    nonce: bytes
+    ciphertext: bytes
+    tags: tuple[bytes, ...]
+    expires: int | None
+
+
+class StoredDocument(NamedTuple):
+    """A document's sealed description; ``id`` 16 bytes."""
+
+    id: bytes
+    version: int
+    epoch: int
+    nonce: bytes
+    ciphertext: bytes
+
+
+@dataclass(frozen=True)
+class StoredSnapshot:
+    """The one current snapshot of a collection: signed body and the set hash's state."""
+
+    body: str
+    signature: bytes
+    state: bytes
+
+
+@dataclass(frozen=True)
+class StoredCollection:
+    """A collection's public profile (JSON text) and its sealed private one."""
+
+    id: int
+    name: str
+    profile: str
+    nonce: bytes
+    sealed: bytes
+
+
+@dataclass(frozen=True)
+class Generation:
+    """The tables of one collection in one key epoch; ``dimension`` of its stored vectors."""
+
+    collection: int
+    epoch: int
+    dimension: int
+
+
+@dataclass(frozen=True)
+class TableSizes:
+    """What the database itself counts; a hint, because it is not trusted."""
+
+    rows: int
+    documents: int
+    bytes: int
+    indexed: bool
+
+
+class Reader(Protocol):
+    """One consistent view of the database, as of the first read."""
+
+    def collection(self, name: str) -> StoredCollection | None:
+        """The collection of that name, or None."""
+        ...
+
+    def snapshot(self, collection: int) -> StoredSnapshot | None:
+        """The collection's snapshot, or None where its record is gone."""
+        ...
+
+    def rows(self, generation: Generation) -> Iterator[list[StoredRow]]:
+        """All rows in no particular order, in batches."""
+        ...
+
+    def rows_by_id(self, generation: Generation, ids: Sequence[bytes]) -> list[StoredRow]:
+        """Those of the rows that exist, in no particular order."""
+        ...
+
+    def documents(self, generation: Generation) -> Iterator[list[StoredDocument]]:
+        """All documents in no particular order, in batches."""
+        ...
+
+    def documents_by_id(self, generation: Generation, ids: Sequence[bytes]) -> list[StoredDocument]:
+        """Those of the documents that exist, in no particular order."""
+        ...
+
+    def nearest(
+        self, generation: Generation, query: NDArray[np.float32], limit: int, now: int
+    ) -> list[StoredRow]:
+        """Up to ``limit`` (at most 1000) unexpired rows near ``query`` (float32[d], L2)."""
+        ...
+
+    def sizes(self, generation: Generation) -> TableSizes:
+        """What the database counts."""
+        ...
+
+
+class Writer(Reader, Protocol):
+    """A transaction that changes one collection; all or nothing."""
+
+    def lock(self, collection: int) -> StoredSnapshot | None:
+        """The snapshot, held against every other writer until the transaction ends."""
+        ...
+
+    def insert_rows(self, generation: Generation, rows: Sequence[StoredRow]) -> None:
+        """Add rows whose ids are not there yet."""
+        ...
+
+    def delete_rows(self, generation: Generation, ids: Sequence[bytes]) -> int:
+        """Remove rows; how many there were."""
+        ...
+
+    def insert_documents(self, generation: Generation, documents: Sequence[StoredDocument]) -> None:
+        """Add documents whose ids are not there yet."""
+        ...
+
+    def delete_documents(self, generation: Generation, ids: Sequence[bytes]) -> int:
+        """Remove documents; how many there were."""
+        ...
+
+    def put_snapshot(self, collection: int, snapshot: StoredSnapshot) -> None:
+        """Replace the snapshot."""
+        ...
+
+
+class Store(Protocol):
+    """A database with crag's schema in it; safe to use from several threads."""
+
+    def collections(self) -> list[str]:
+        """Names of all collections, sorted."""
+        ...
+
+    def reader(self) -> AbstractContextManager[Reader]:
+        """A consistent read-only view."""
+        ...
+
+    def writer(self) -> AbstractContextManager[Writer]:
+        """A transaction: committed at the end of the block, undone by any exception."""
+        ...
+
+    def create_collection(
+        self,
+        *,
+        name: str,
+        profile: str,
+        nonce: bytes,
+        sealed: bytes,
+        epoch: int,
+        dimension: int,
+        snapshot: StoredSnapshot,
+    ) -> StoredCollection:
+        """Record a collection, make its tables and put its first snapshot, in one transaction.
+
+        Raises:
+            CragError: code ``collection-exists``; the name is taken.
+        """
+        ...
+
+    def drop_collection(self, collection: int) -> None:
+        """Remove a collection with all its tables."""
+        ...
+
+    def index(self, generation: Generation) -> bool:
+        """Make the nearest-neighbour index where it is missing; whether it was made now."""
+        ...
+
+    def close(self) -> None:
+        """Give up all connections."""
+        ...
+
+    def __enter__(self) -> Store: ...
+
+    def __exit__(self, *exc: object) -> None: ...

@@ -1,0 +1,349 @@
+"""The store in PostgreSQL with pgvector, by psycopg 3 and COPY BINARY."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from psycopg import errors as pg
+from psycopg import sql
+
+from crag_core.errors import BadInput, CragError, NotSupported
+from crag_core.store import schema
+from crag_core.store.connection import BoundedConnection, Connections, connect
+from crag_core.store.failures import translated
+from crag_core.store.interface import (
+    MAX_NEAREST,
+    Generation,
+    StoredCollection,
+    StoredDocument,
+    StoredRow,
+    StoredSnapshot,
+    TableSizes,
+)
+from crag_core.store.rowcodec import (
+    DOCUMENT_COLUMNS,
+    DOCUMENT_SELECT,
+    ROW_COLUMNS,
+    ROW_SELECT,
+    decode_document,
+    decode_row,
+    encode_documents,
+    encode_rows,
+)
+from crag_core.store.settings import DatabaseSettings
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+BATCH = 2000
+INDEX_SECONDS = 3600
+_SNAPSHOT = "SELECT body, signature, state FROM crag.snapshots WHERE collection_id = %s"
+_SNAPSHOT_LOCKED = (
+    "SELECT body, signature, state FROM crag.snapshots WHERE collection_id = %s FOR UPDATE"
+)
+
+
+class PostgresReader:
+    """One transaction that reads."""
+
+    def __init__(self, connection: BoundedConnection) -> None:
+        self._connection = connection
+
+    def collection(self, name: str) -> StoredCollection | None:
+        """The collection of that name, or None."""
+        found = self._one(
+            "SELECT id, name, profile, nonce, sealed FROM crag.collections WHERE name = %s", name
+        )
+        return StoredCollection(*found) if found else None
+
+    def snapshot(self, collection: int) -> StoredSnapshot | None:
+        """The collection's snapshot, or None where its record is gone."""
+        return self._snapshot(_SNAPSHOT, collection)
+
+    def rows(self, generation: Generation) -> Iterator[list[StoredRow]]:
+        """All rows in batches of 2000."""
+        query = _select(ROW_SELECT, schema.rows_table(generation))
+        for batch in self._stream(query):
+            yield [decode_row(record) for record in batch]
+
+    def rows_by_id(self, generation: Generation, ids: Sequence[bytes]) -> list[StoredRow]:
+        """Those of the rows that exist."""
+        query = _select(ROW_SELECT, schema.rows_table(generation), "WHERE id = ANY(%s::uuid[])")
+        return [decode_row(record) for record in self._by_id(query, ids)]
+
+    def documents(self, generation: Generation) -> Iterator[list[StoredDocument]]:
+        """All documents in batches of 2000."""
+        query = _select(DOCUMENT_SELECT, schema.documents_table(generation))
+        for batch in self._stream(query):
+            yield [decode_document(record) for record in batch]
+
+    def documents_by_id(self, generation: Generation, ids: Sequence[bytes]) -> list[StoredDocument]:
+        """Those of the documents that exist."""
+        table = schema.documents_table(generation)
+        query = _select(DOCUMENT_SELECT, table, "WHERE id = ANY(%s::uuid[])")
+        return [decode_document(record) for record in self._by_id(query, ids)]
+
+    def nearest(
+        self, generation: Generation, query: NDArray[np.float32], limit: int, now: int
+    ) -> list[StoredRow]:
+        """Up to ``limit`` rows near ``query`` by L2 distance, unexpired at ``now``.
+
+        Without an index the search is exact; with one, as many candidates are looked at as rows
+        are wanted (``hnsw.ef_search = limit``).
+        """
+        limit = min(limit, MAX_NEAREST)
+        self._connection.execute("SELECT set_config('hnsw.ef_search', %s, true)", [str(limit)])
+        text = "[" + ",".join(format(value, ".9g") for value in query.tolist()) + "]"
+        statement = _select(
+            ROW_SELECT,
+            schema.rows_table(generation),
+            "WHERE expires IS NULL OR expires > %s ORDER BY emb <-> %s::halfvec LIMIT %s",
+        )
+        cursor = self._connection.execute(statement, [now, text, limit], binary=True)
+        return [decode_row(record) for record in cursor.fetchall()]
+
+    def sizes(self, generation: Generation) -> TableSizes:
+        """Counts of rows and documents, bytes on disk, and whether there is an index."""
+        rows, documents = schema.rows_table(generation), schema.documents_table(generation)
+        statement = sql.SQL(
+            "SELECT (SELECT count(*) FROM {rows}), (SELECT count(*) FROM {documents}),"
+            " pg_total_relation_size({rows_name}::regclass)"
+            " + pg_total_relation_size({documents_name}::regclass),"
+            " to_regclass({index}) IS NOT NULL"
+        ).format(
+            rows=rows,
+            documents=documents,
+            rows_name=sql.Literal(rows.as_string(None)),
+            documents_name=sql.Literal(documents.as_string(None)),
+            index=sql.Literal(f"crag.{schema.index_name(generation)}"),
+        )
+        found = self._connection.execute(statement).fetchone()
+        return TableSizes(*(found or (0, 0, 0, False)))
+
+    def _one(self, query: str, *parameters: object) -> tuple[Any, ...] | None:
+        return self._connection.execute(query, parameters, binary=True).fetchone()
+
+    def _snapshot(self, query: str, collection: int) -> StoredSnapshot | None:
+        found = self._one(query, collection)
+        return StoredSnapshot(*found) if found else None
+
+    def _by_id(self, query: sql.Composed, ids: Sequence[bytes]) -> list[tuple[Any, ...]]:
+        names = [identity.hex() for identity in ids]
+        return self._connection.execute(query, [names], binary=True).fetchall()
+
+    def _stream(self, query: sql.Composed) -> Iterator[list[tuple[Any, ...]]]:
+        with self._connection.cursor("crag_stream") as cursor:
+            cursor.execute(query, binary=True)
+            while batch := cursor.fetchmany(BATCH):
+                yield batch
+
+
+class PostgresWriter(PostgresReader):
+    """One transaction that changes a collection."""
+
+    def lock(self, collection: int) -> StoredSnapshot | None:
+        """The snapshot, its record locked until the transaction ends."""
+        return self._snapshot(_SNAPSHOT_LOCKED, collection)
+
+    def insert_rows(self, generation: Generation, rows: Sequence[StoredRow]) -> None:
+        """COPY rows in."""
+        if rows:
+            self._copy(schema.rows_table(generation), ROW_COLUMNS, encode_rows(rows))
+
+    def delete_rows(self, generation: Generation, ids: Sequence[bytes]) -> int:
+        """Remove rows; how many there were."""
+        return self._delete(schema.rows_table(generation), ids)
+
+    def insert_documents(self, generation: Generation, documents: Sequence[StoredDocument]) -> None:
+        """COPY documents in."""
+        if documents:
+            table = schema.documents_table(generation)
+            self._copy(table, DOCUMENT_COLUMNS, encode_documents(documents))
+
+    def delete_documents(self, generation: Generation, ids: Sequence[bytes]) -> int:
+        """Remove documents; how many there were."""
+        return self._delete(schema.documents_table(generation), ids)
+
+    def put_snapshot(self, collection: int, snapshot: StoredSnapshot) -> None:
+        """Replace the snapshot."""
+        self._connection.execute(
+            "INSERT INTO crag.snapshots (collection_id, body, signature, state)"
+            " VALUES (%s, %s, %s, %s) ON CONFLICT (collection_id) DO UPDATE"
+            " SET body = excluded.body, signature = excluded.signature, state = excluded.state",
+            [collection, snapshot.body, snapshot.signature, snapshot.state],
+        )
+
+    def _copy(self, table: sql.Identifier, columns: str, stream: bytes) -> None:
+        statement = sql.SQL("COPY {table} ({columns}) FROM STDIN (FORMAT BINARY)").format(
+            table=table, columns=sql.SQL(columns)
+        )
+        with self._connection.cursor() as cursor, cursor.copy(statement) as copy:
+            copy.write(stream)
+
+    def _delete(self, table: sql.Identifier, ids: Sequence[bytes]) -> int:
+        if not ids:
+            return 0
+        statement = sql.SQL("DELETE FROM {table} WHERE id = ANY(%s::uuid[])").format(table=table)
+        names = [identity.hex() for identity in ids]
+        return self._connection.execute(statement, [names]).rowcount
+
+
+def _select(columns: str, table: sql.Identifier, suffix: str = "") -> sql.Composed:
+    return sql.SQL("SELECT {columns} FROM {table} {suffix}").format(
+        columns=sql.SQL(columns), table=table, suffix=sql.SQL(suffix)
+    )
+
+
+class PostgresStore:
+    """crag's schema in one PostgreSQL database.
+
+    Args:
+        settings: where it is.
+        create: make the extension, the schema and its tables where they are missing.
+
+    Raises:
+        Unreachable: the server does not answer.
+        CragError: authentication failed, no such database, no permission.
+        NotSupported: no pgvector, or a schema of a newer crag.
+        BadInput: no schema of crag there and ``create`` is off.
+    """
+
+    def __init__(self, settings: DatabaseSettings, *, create: bool = True) -> None:
+        self.settings = settings
+        self._connections = Connections(settings)
+        self.where = self._connections.where
+        with self._connections.connection() as connection:
+            _prepare(connection, self.where, create=create)
+
+    def collections(self) -> list[str]:
+        """Names of all collections, sorted."""
+        with self._connections.connection() as connection:
+            found = connection.execute("SELECT name FROM crag.collections").fetchall()
+        return sorted(name for (name,) in found)
+
+    @contextmanager
+    def reader(self) -> Iterator[PostgresReader]:
+        """A consistent read-only view (REPEATABLE READ)."""
+        with self._connections.connection() as connection:
+            connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            yield PostgresReader(connection)
+            connection.execute("COMMIT")
+
+    @contextmanager
+    def writer(self) -> Iterator[PostgresWriter]:
+        """A transaction: committed at the end of the block, undone by any exception.
+
+        After an exception the connection is closed, and the server rolls back.
+        """
+        with self._connections.connection() as connection:
+            connection.execute("BEGIN")
+            yield PostgresWriter(connection)
+            connection.execute("COMMIT")
+
+    def create_collection(
+        self,
+        *,
+        name: str,
+        profile: str,
+        nonce: bytes,
+        sealed: bytes,
+        epoch: int,
+        dimension: int,
+        snapshot: StoredSnapshot,
+    ) -> StoredCollection:
+        """Record a collection, make its tables and put its first snapshot, in one transaction."""
+        with self.writer() as writer:
+            connection = writer._connection
+            try:
+                found = connection.execute(
+                    "INSERT INTO crag.collections (name, profile, nonce, sealed)"
+                    " VALUES (%s, %s, %s, %s) RETURNING id",
+                    [name, profile, nonce, sealed],
+                ).fetchone()
+            except pg.UniqueViolation:
+                raise CragError(
+                    f"There is a collection {name} already in the database {self.where}.",
+                    hint="Use it, or choose another name with --collection.",
+                    code="collection-exists",
+                ) from None
+            identity: int = found[0] if found else 0
+            connection.execute(schema.create_tables(Generation(identity, epoch, dimension)))
+            writer.put_snapshot(identity, snapshot)
+        return StoredCollection(identity, name, profile, nonce, sealed)
+
+    def drop_collection(self, collection: int) -> None:
+        """Remove a collection with all its tables, of whichever epoch."""
+        with self.writer() as writer:
+            connection = writer._connection
+            writer.lock(collection)
+            names = connection.execute(
+                "SELECT tablename FROM pg_tables WHERE schemaname = 'crag' AND tablename ~ %s",
+                [f"^(rows|documents)_{collection}_[0-9]+$"],
+            ).fetchall()
+            for (table,) in names:
+                connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier("crag", table)))
+            connection.execute("DELETE FROM crag.collections WHERE id = %s", [collection])
+
+    def index(self, generation: Generation) -> bool:
+        """Make the HNSW index where it is missing; may take up to an hour."""
+        if generation.dimension > schema.HNSW_DIMENSIONS:
+            return False
+        with self.reader() as reader:
+            if reader.sizes(generation).indexed:
+                return False
+        connection = connect(self.settings)
+        try:
+            with translated(self.where):
+                connection.silence = INDEX_SECONDS
+                connection.execute(f"SET statement_timeout = '{INDEX_SECONDS}s'")
+                connection.execute(schema.create_index(generation))
+        finally:
+            connection.close()
+        return True
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._connections.close()
+
+    def __enter__(self) -> PostgresStore:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def _prepare(connection: BoundedConnection, where: str, *, create: bool) -> None:
+    version = _version(connection)
+    if version is None:
+        if not create:
+            raise BadInput(
+                f"The database {where} holds no collection of crag.",
+                hint="Ingest documents with `crag-owner ingest`, or name another database.",
+            )
+        connection.execute("BEGIN")
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", [schema.SCHEMA_LOCK])
+        # Another program may have made it while this one waited for the lock.
+        if _version(connection) is None:
+            connection.execute("SET LOCAL client_min_messages = warning")
+            connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+            connection.execute(schema.SCHEMA)
+            connection.execute("INSERT INTO crag.version VALUES (%s)", [schema.VERSION])
+        connection.execute("COMMIT")
+        version = _version(connection)
+    if version != schema.VERSION:
+        raise NotSupported(
+            f"The database {where} has schema {version} of crag; this program knows only "
+            f"{schema.VERSION}.",
+            hint="Use the version of crag that wrote it.",
+        )
+
+
+def _version(connection: BoundedConnection) -> int | None:
+    found = connection.execute("SELECT to_regclass('crag.version') IS NOT NULL").fetchone()
+    if not found or not found[0]:
+        return None
+    row = connection.execute("SELECT version FROM crag.version").fetchone()
+    return int(row[0]) if row else None

@@ -1,0 +1,136 @@
+"""Rows as PostgreSQL's binary formats carry them.
+
+COPY BINARY: PostgreSQL 18 documentation, "COPY", section "Binary Format". halfvec: pgvector's
+``halfvec_send`` (dimension and a reserved number as 16 bits, then the halves, all big-endian).
+Arrays: ``array_send`` (dimensions, flags, element type, then length and lower bound per dimension).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+from crag_core.store.interface import StoredDocument, StoredRow
+
+COPY_HEADER = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
+COPY_TRAILER = b"\xff\xff"
+BYTEA = 17
+NULL = b"\xff\xff\xff\xff"
+
+ROW_COLUMNS = "id, version, epoch, iv, emb, nonce, ct, tags, expires"
+ROW_SELECT = (
+    "uuid_send(id), version, epoch, iv, halfvec_send(emb), nonce, ct, array_send(tags), expires"
+)
+DOCUMENT_COLUMNS = "id, version, epoch, nonce, ct"
+DOCUMENT_SELECT = "uuid_send(id), version, epoch, nonce, ct"
+
+_I16 = struct.Struct(">h")
+_I32 = struct.Struct(">i")
+_FIXED = struct.Struct(">i16sihii")
+_EXPIRES = struct.Struct(">iq")
+_NO_TAGS = struct.pack(">iii", 0, 0, BYTEA)
+
+
+def _field(value: bytes) -> bytes:
+    return _I32.pack(len(value)) + value
+
+
+def encode_rows(rows: Sequence[StoredRow]) -> bytes:
+    """The rows as one COPY BINARY stream over :data:`ROW_COLUMNS`, header and trailer included."""
+    parts = [COPY_HEADER]
+    head = _I16.pack(9)
+    for row in rows:
+        parts += (
+            head,
+            _FIXED.pack(16, row.id, 2, row.version, 4, row.epoch),
+            _field(row.iv),
+            _vector(row.vector),
+            _field(row.nonce),
+            _field(row.ciphertext),
+            _field(_tags(row.tags)),
+            NULL if row.expires is None else _EXPIRES.pack(8, row.expires),
+        )
+    parts.append(COPY_TRAILER)
+    return b"".join(parts)
+
+
+def encode_documents(documents: Sequence[StoredDocument]) -> bytes:
+    """The documents as one COPY BINARY stream over :data:`DOCUMENT_COLUMNS`."""
+    parts = [COPY_HEADER]
+    head = _I16.pack(5)
+    for document in documents:
+        parts += (
+            head,
+            _FIXED.pack(16, document.id, 2, document.version, 4, document.epoch),
+            _field(document.nonce),
+            _field(document.ciphertext),
+        )
+    parts.append(COPY_TRAILER)
+    return b"".join(parts)
+
+
+def decode_row(record: Sequence[Any]) -> StoredRow:
+    """A record of :data:`ROW_SELECT`.
+
+    What crag would never write (NULL, other dimensions) becomes a row that no key opens, so that
+    the row is named instead of the reading being broken off.
+    """
+    identity, version, epoch, iv, vector, nonce, ciphertext, tags, expires = record
+    return StoredRow(
+        identity or b"",
+        -1 if version is None else version,
+        -1 if epoch is None else epoch,
+        iv or b"",
+        vector[4:] if vector else b"",
+        nonce or b"",
+        ciphertext or b"",
+        () if tags == _NO_TAGS else decode_tags(tags or b""),
+        expires,
+    )
+
+
+def decode_document(record: Sequence[Any]) -> StoredDocument:
+    """A record of :data:`DOCUMENT_SELECT`."""
+    identity, version, epoch, nonce, ciphertext = record
+    return StoredDocument(
+        identity or b"",
+        -1 if version is None else version,
+        -1 if epoch is None else epoch,
+        nonce or b"",
+        ciphertext or b"",
+    )
+
+
+def decode_tags(raw: bytes) -> tuple[bytes, ...]:
+    """The elements of ``array_send``; an array that crag would not write becomes one odd tag."""
+    try:
+        dimensions, _flags, kind = struct.unpack_from(">iii", raw)
+        if dimensions != 1 or kind != BYTEA:
+            return (raw,)
+        count, _bound = struct.unpack_from(">ii", raw, 12)
+        found = []
+        position = 20
+        for _ in range(count):
+            (length,) = _I32.unpack_from(raw, position)
+            if length < 0:
+                return (raw,)
+            position += 4
+            found.append(raw[position : position + length])
+            position += length
+    except struct.error:
+        return (raw,)
+    return tuple(found)
+
+
+def _vector(vector: bytes) -> bytes:
+    if not vector:
+        return NULL
+    return struct.pack(">iHH", len(vector) + 4, len(vector) // 2, 0) + vector
+
+
+def _tags(tags: Sequence[bytes]) -> bytes:
+    if not tags:
+        return _NO_TAGS
+    head = struct.pack(">iiiii", 1, 0, BYTEA, len(tags), 1)
+    return head + b"".join(map(_field, tags))
