@@ -1,0 +1,95 @@
+"""Sentences of passages, and which of them speak of a question."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from crag_provider.rag.words import content
+
+# A full stop ends an English sentence when something like a beginning follows; not after the
+# usual abbreviations and initials. A CJK full stop always does.
+_ABBREVIATED = re.compile(
+    r"(?:\b(?:[A-Z]|Mr|Mrs|Ms|Dr|Prof|St|Sr|Jr|No|Nos|vs|etc|e\.g|i\.e|cf|al|ca|Inc|Ltd|Co|Corp|"
+    r"Gen|Col|Lt|Sgt|Rev|Hon|Fig|Vol|pp|approx|[A-Z]\.[A-Z]))\.$"
+)
+_BREAK = re.compile(
+    r"[。！？；]+[”’」』）)\"]*\s*|[.!?]+[\"'”’)\]]*\s+(?=[\"'“‘(\[]?[A-Z0-9\u2e80-\u9fff])|\s*\n\s*"
+)
+MAX_CHARACTERS = 600
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A verbatim piece of passage number ``passage`` (from 0), the ``index``-th there."""
+
+    passage: int
+    index: int
+    text: str
+
+
+def split(text: str, passage: int = 0) -> list[Sentence]:
+    """The sentences of ``text``, each a verbatim piece of it; overlong ones are cut."""
+    pieces: list[str] = []
+    begin = 0
+    for match in _BREAK.finditer(text):
+        end = match.end()
+        candidate = text[begin:end].rstrip()
+        if match[0].strip() and _ABBREVIATED.search(candidate):
+            continue
+        pieces.append(candidate)
+        begin = end
+    pieces.append(text[begin:])
+    found: list[Sentence] = []
+    for piece in pieces:
+        for part in _cut(piece.strip()):
+            found.append(Sentence(passage, len(found), part))
+    return found
+
+
+def _cut(text: str) -> list[str]:
+    parts = []
+    while len(text) > MAX_CHARACTERS:
+        at = max(text.rfind(mark, 0, MAX_CHARACTERS) for mark in (" ", "，", "、", ","))
+        at = at + 1 if at > MAX_CHARACTERS // 2 else MAX_CHARACTERS
+        parts.append(text[:at].strip())
+        text = text[at:].strip()
+    return [*parts, text] if text else parts
+
+
+def rank(
+    question: str,
+    passages: Sequence[str],
+    similarity: Callable[[Sequence[str]], Sequence[float]] | None = None,
+) -> list[Sentence]:
+    """The sentences of ``passages`` (best passage first), those nearest to the question first.
+
+    A sentence counts by the question's words in it, rare ones more; an earlier passage wins a
+    near tie. Where hardly any word is shared, as between languages, ``similarity`` decides.
+
+    Args:
+        similarity: for texts, how near each is to the question (higher is nearer); slow.
+    """
+    sentences = [one for at, text in enumerate(passages) for one in split(text, at)]
+    words = [content(one.text) for one in sentences]
+    asked = content(question)
+    weight = {
+        word: math.log(1 + (len(words) + 0.5) / (0.5 + sum(word in bag for bag in words)))
+        for word in sorted(asked)
+    }
+    whole = sum(weight.values()) or 1.0
+    shared = [sum(weight[word] for word in asked & bag) / whole for bag in words]
+    if similarity is not None and max(shared, default=0.0) < 0.2 and sentences:
+        near = similarity([one.text for one in sentences])
+        order = sorted(range(len(sentences)), key=lambda at: (-near[at], at))
+    else:
+        score = [value - 0.03 * one.passage for value, one in zip(shared, sentences, strict=True)]
+        order = sorted(range(len(sentences)), key=lambda at: (-score[at], at))
+    return [sentences[at] for at in order]
+
+
+def in_order(chosen: Sequence[Sentence]) -> list[Sentence]:
+    """``chosen`` as they stand in the passages."""
+    return sorted(chosen, key=lambda one: (one.passage, one.index))
