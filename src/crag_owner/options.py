@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import click
+
 from crag_core.command import option
-from crag_core.errors import UsageError
 from crag_owner.keyfile import KeySource
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -19,12 +20,13 @@ DEFAULT_COLLECTION = "documents"
 
 def collection_option(function: F) -> F:
     """Give a command ``--collection``."""
-    return option(
+    add = option(
         "--collection",
         default=DEFAULT_COLLECTION,
         metavar="NAME",
         help="Name of the collection; the database sees it.",
-    )(function)
+    )
+    return add(function)
 
 
 def key_options(function: F) -> F:
@@ -54,49 +56,26 @@ def key_options(function: F) -> F:
 
 @dataclass(frozen=True)
 class TrusteeSettings:
-    """The owner's Trustee, if one is given."""
+    """The owner's Trustee and where in it the key lies; without a URL the local one is meant."""
 
     url: str | None = None
     admin_key_file: str | None = None
     certificate: Path | None = None
     resource: str | None = None
 
-    def __post_init__(self) -> None:
-        if self.url is None and self.admin_key_file is not None:
-            raise UsageError(
-                "A key for the Trustee's administration is given, but no Trustee.",
-                hint="Add --trustee URL.",
-            )
-
     def key_resource(self, collection: str) -> str:
-        """Where the collection's key lies in the Trustee, without the scheme."""
+        """``repository/type/tag`` of the collection's key.
+
+        Raises:
+            BadInput: the resource that was given, or the collection's name, makes no such name.
+        """
+        from crag_core.trustee.kbs import resource_path
+
         return resource_path(self.resource or f"kbs:///default/crag/{collection}-key")
 
     def snapshot_resource(self, collection: str) -> str:
-        """Where the collection's anchor lies: the key's name with ``-snapshot`` for ``-key``."""
+        """The same of the collection's anchor: the key's name with ``-snapshot`` for ``-key``."""
         return self.key_resource(collection).removesuffix("-key") + "-snapshot"
-
-
-def resource_path(uri: str) -> str:
-    """``repository/type/tag`` of a ``kbs:///`` URI.
-
-    Raises:
-        UsageError: it is none.
-    """
-    path = uri.removeprefix("kbs:///")
-    parts = path.split("/")
-    if len(parts) != 3 or not all(_plain(part) for part in parts):
-        raise UsageError(
-            f"{uri} is no resource of a Trustee.",
-            hint="Write it like kbs:///default/crag/documents-key.",
-        )
-    return path
-
-
-def _plain(part: str) -> bool:
-    return part not in ("", ".", "..") and all(
-        c.isascii() and (c.isalnum() or c in "-_.") for c in part
-    )
 
 
 def trustee_options(function: F) -> F:
@@ -107,28 +86,28 @@ def trustee_options(function: F) -> F:
         *args: Any,
         trustee: str | None,
         trustee_admin_key_file: str | None,
-        trustee_ca_file: Path | None,
+        trustee_ca: Path | None,
         resource: str | None,
         **kwargs: Any,
     ) -> Any:
-        settings = TrusteeSettings(trustee, trustee_admin_key_file, trustee_ca_file, resource)
+        settings = TrusteeSettings(trustee, trustee_admin_key_file, trustee_ca, resource)
         return function(*args, trustee=settings, **kwargs)
-
-    import click
 
     return _declared(
         wrapper,
         option("--trustee", metavar="URL", help="The owner's Trustee."),
         option(
             "--trustee-admin-key-file",
+            "--admin-key-file",
+            "trustee_admin_key_file",
             metavar="FILE",
-            help="Private key of its administration (PEM); - is stdin.",
+            help="The admin's Ed25519 key; without it, the local Trustee's.",
         ),
         option(
-            "--trustee-ca-file",
+            "--trustee-ca",
             type=click.Path(path_type=Path),
             metavar="FILE",
-            help="Certificate that its https must chain to.",
+            help="Authorities to trust where the Trustee's URL is https.",
         ),
         option(
             "--resource",

@@ -1,0 +1,104 @@
+"""``crag-owner ingest``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from crag_core.command import command, console, option
+from crag_core.embedding.options import EmbedderSettings, embedder_options
+from crag_core.store.options import DatabaseSettings, database_options
+from crag_owner.ingest.report import IngestReport
+from crag_owner.ingest.request import IngestRequest, parse_labels
+from crag_owner.keyfile import KeySource
+from crag_owner.options import (
+    TrusteeSettings,
+    collection_option,
+    key_options,
+    trustee_options,
+)
+from crag_owner.searching import Found, show_hits
+
+_PATH = click.Path(path_type=Path)
+
+
+@command("ingest")
+@click.argument("paths", nargs=-1, type=_PATH, metavar="[PATH]...")
+@option(
+    "-D",
+    "--dir",
+    "directories",
+    multiple=True,
+    type=_PATH,
+    metavar="DIR",
+    setting="ingest_dir",
+    help="Folder of documents; may be given more than once.",
+)
+@option("-t", "--test", "question", metavar="QUESTION", help="Search this afterwards, show hits.")
+@option("--base", type=_PATH, metavar="DIR", help="Folder from which documents are named.")
+@database_options
+@collection_option
+@option(
+    "--search-mode",
+    type=click.Choice(["database", "enclave"]),
+    help="Of a new collection: who compares vectors. [default: database]",
+)
+@option("--scaling-factor", type=float, help="Of a new collection. [default: 1.0]")
+@option("--approximation-factor", type=float, help="Of a new collection. [default: 1.0]")
+@key_options
+@embedder_options
+@option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="Attached to each document.")
+@option("--sync", is_flag=True, help="Remove documents whose files vanished from the folders.")
+@option("--workers", type=click.IntRange(1, 256), help="Threads or requests that embed at once.")
+@option("--dry-run", is_flag=True, help="Read and cut the files; write nothing.")
+@trustee_options
+def ingest(
+    paths: tuple[Path, ...],
+    directories: tuple[Path, ...],
+    question: str | None,
+    base: Path | None,
+    database: DatabaseSettings,
+    collection: str,
+    search_mode: str | None,
+    scaling_factor: float | None,
+    approximation_factor: float | None,
+    key: KeySource,
+    embedder: EmbedderSettings,
+    labels: tuple[str, ...],
+    sync: bool,
+    workers: int | None,
+    dry_run: bool,
+    trustee: TrusteeSettings,
+) -> None:
+    """Read, embed and encrypt documents here, and store only ciphertext in the database.
+
+    Files that did not change since the last run are left as they are; a run that was interrupted
+    goes on where it stopped. A file that cannot be read is reported and left out.
+    """
+    request = IngestRequest(
+        named=[*paths, *directories],
+        base=base,
+        question=question,
+        labels=parse_labels(labels),
+        collection=collection,
+        search_mode=search_mode,
+        scaling_factor=scaling_factor,
+        approximation_factor=approximation_factor,
+        workers=workers,
+        sync=sync,
+        dry_run=dry_run,
+    )
+    request.check()
+    # Chunking, numbers and the database driver are imported only when there is work to do.
+    from crag_owner.ingest.running import run
+
+    report, found = run(request, database, key, embedder, trustee, console())
+    console().result(report.as_json(), lambda: _show(report, found))
+
+
+def _show(report: IngestReport, found: Found | None) -> None:
+    report.show(console())
+    if found is not None:
+        console().line()
+        show_hits(console(), found)

@@ -1,0 +1,192 @@
+"""The way of one file into the collection, and the batches in which files are committed."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from crag_core.collection import ChunkDraft, Collection, DocumentDraft
+from crag_core.console import Console
+from crag_core.keys import lp
+from crag_owner.chunking import Chunk, split
+from crag_owner.files import Candidate, Limits, read
+from crag_owner.ingest.report import IngestReport
+from crag_owner.ingest.target import Target
+from crag_owner.parsing import SUFFIXES, Parser, Unreadable, parser_for
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+# So few that Ctrl-C is heard within seconds: the engine is not interrupted inside a call.
+EMBED_AT_ONCE = 16
+BATCH_CHUNKS = 128
+BATCH_SECONDS = 10.0
+FINGERPRINT = b"crag/ingest/v1"
+
+
+@dataclass
+class Pipeline:
+    """Takes files one by one; what is complete is committed, so that a rerun goes on from there.
+
+    Args:
+        target: where they go.
+        report: counts what happens.
+        labels: attached to every document of this run.
+        dry_run: stop before embedding and writing.
+    """
+
+    target: Target
+    report: IngestReport
+    console: Console
+    labels: Mapping[str, str] = field(default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
+    dry_run: bool = False
+
+    def __post_init__(self) -> None:
+        self._pending: list[DocumentDraft] = []
+        self._since = self._begun = time.monotonic()
+        self._embedded = 0
+        self._seen: dict[str, Candidate] = {}
+
+    @property
+    def sources(self) -> frozenset[str]:
+        """Sources of all files taken, readable or not."""
+        return frozenset(self._seen)
+
+    def run(self, candidates: Sequence[Candidate]) -> None:
+        """Take all files; those that cannot be read are reported and left out."""
+        for number, candidate in enumerate(candidates, 1):
+            place = f"{number}/{len(candidates)}"
+            self._show(place, candidate)
+            try:
+                self._take(candidate, place)
+            except Unreadable as refused:
+                self.report.fail(str(candidate.path), refused.reason)
+                self.console.progress_end()
+                self.console.warn(f"{candidate.path} was skipped: it {refused.reason}.")
+            due = time.monotonic() - self._since > BATCH_SECONDS
+            if due or sum(len(draft.chunks) for draft in self._pending) >= BATCH_CHUNKS:
+                self.flush()
+        self.flush()
+        self.console.progress_end()
+
+    def flush(self) -> None:
+        """Commit what is complete in one transaction."""
+        self._since = time.monotonic()
+        if not self._pending:
+            return
+        batch, self._pending = self._pending, []
+        collection = self.target.require()
+        for result in collection.put_documents(batch):
+            self.report.documents[result.status] += 1
+            if result.status != "unchanged":
+                self.report.written += result.rows
+            self.console.event("document", source=result.source, status=result.status)
+        self.target.anchors.save(collection)
+
+    def _take(self, candidate: Candidate, place: str) -> None:
+        other = self._seen.setdefault(candidate.source, candidate)
+        if other.path != candidate.path:
+            raise Unreadable(f"has the name of {other.path} in the collection; give --base FOLDER")
+        if other is not candidate:
+            return
+        parser = parser_for(candidate.path)
+        if parser is None and not candidate.path.is_dir() and candidate.path.exists():
+            raise Unreadable(f"has a format that is not read yet; known: {', '.join(SUFFIXES)}")
+        data = read(candidate, self.limits)
+        if parser is None:
+            raise Unreadable("is no regular file")
+        known = self.target.collection
+        if known is not None and self._unchanged(known, candidate, parser, data):
+            return
+        chunks = self._chunks(parser, data)
+        if self.dry_run:
+            found = known.find(candidate.source) if known is not None else None
+            self.report.documents["added" if found is None else "updated"] += 1
+            self.report.chunks += len(chunks)
+            return
+        collection = self.target.require()
+        drafts = self._embed(chunks, place, candidate)
+        self.report.chunks += len(chunks)
+        self._pending.append(
+            DocumentDraft(
+                source=candidate.source,
+                content_tag=self._tag(collection, parser, data),
+                chunks=drafts,
+                labels=dict(self.labels),
+            )
+        )
+
+    def _unchanged(
+        self, collection: Collection, candidate: Candidate, parser: Parser, data: bytes
+    ) -> bool:
+        found = collection.find(candidate.source)
+        same = (
+            found is not None
+            and found.content_tag == self._tag(collection, parser, data)
+            and dict(found.labels) == dict(self.labels)
+        )
+        if found is not None and same:
+            self.report.documents["unchanged"] += 1
+            self.report.chunks += found.chunks
+            self.console.event("document", source=candidate.source, status="unchanged")
+        return same
+
+    def _tag(self, collection: Collection, parser: Parser, data: bytes) -> bytes:
+        """Changes with the file's bytes and with anything that would cut it otherwise."""
+        ways = (FINGERPRINT, parser.name.encode(), self.target.policy.identity.encode())
+        digest = hashlib.sha256(data).digest()
+        return collection.content_tag(b"".join(lp(part) for part in (*ways, digest)))
+
+    def _chunks(self, parser: Parser, data: bytes) -> list[Chunk]:
+        parsed = parser.parse(data)
+        chunks = list(split(parsed.sections, self.target.policy, self.target.embedder.count_tokens))
+        if not chunks:
+            raise Unreadable("holds no letter or digit")
+        return chunks
+
+    def _embed(self, chunks: Sequence[Chunk], place: str, candidate: Candidate) -> list[ChunkDraft]:
+        drafts: list[ChunkDraft] = []
+        for batch in _batches(chunks, EMBED_AT_ONCE):
+            self._show(place, candidate, f"{len(drafts)}/{len(chunks)} chunks")
+            vectors = self.target.embedder.passages([chunk.embedded for chunk in batch])
+            drafts += map(_draft, batch, vectors)
+            self._embedded += len(batch)
+        return drafts
+
+    def _show(self, place: str, candidate: Candidate, within: str = "") -> None:
+        elapsed = max(time.monotonic() - self._begun, 1e-3)
+        rate = self._embedded / elapsed
+        self.console.progress(f"{place} files  {rate:.1f} chunks/s  {candidate.source}  {within}")
+        self.console.event(
+            "progress",
+            files=place,
+            source=candidate.source,
+            chunks=self._embedded,
+            chunks_per_second=round(rate, 2),
+        )
+
+
+def _draft(chunk: Chunk, vector: NDArray[np.float32]) -> ChunkDraft:
+    return ChunkDraft(text=chunk.text, vector=vector, page=chunk.page, heading=chunk.heading)
+
+
+def _batches(items: Sequence[Chunk], size: int) -> Iterator[Sequence[Chunk]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def vanished(collection: Collection, prefixes: Iterable[str], kept: frozenset[str]) -> list[bytes]:
+    """Ids of the documents whose source is below one of ``prefixes`` but not in ``kept``."""
+    import uuid
+
+    below = tuple(f"{prefix}/" if prefix else "" for prefix in prefixes)
+    return [
+        uuid.UUID(str(document.id)).bytes
+        for document in collection.documents()
+        if document.source.startswith(below) and document.source not in kept
+    ]

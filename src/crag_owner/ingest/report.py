@@ -1,0 +1,66 @@
+"""What an ingest did, counted as it happens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from crag_core.console import Console
+
+STATUSES = ("added", "updated", "unchanged", "removed", "failed")
+
+
+@dataclass
+class IngestReport:
+    """Counts, failures and, at the end, the snapshot and the hits of the trial question."""
+
+    collection: str
+    search_mode: str
+    dry_run: bool = False
+    documents: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STATUSES, 0))
+    chunks: int = 0
+    written: int = 0
+    seconds: float = 0.0
+    failures: list[dict[str, str]] = field(default_factory=list)
+    snapshot: dict[str, Any] | None = None
+    search: dict[str, Any] | None = None
+
+    @property
+    def readable(self) -> int:
+        """How many files could be read."""
+        return sum(self.documents[status] for status in ("added", "updated", "unchanged"))
+
+    def fail(self, path: str, reason: str) -> None:
+        """Record a file that was left out; ``reason`` completes "FILE ..."."""
+        self.documents["failed"] += 1
+        self.failures.append({"path": path, "reason": reason})
+
+    def as_json(self) -> dict[str, Any]:
+        """The object of the contract; a dry run has ``dry_run: true`` as well."""
+        result: dict[str, Any] = {
+            "collection": self.collection,
+            "search_mode": self.search_mode,
+            "documents": self.documents,
+            "chunks": {"total": self.chunks, "written": self.written},
+            "seconds": round(self.seconds, 3),
+            "failures": self.failures,
+            "snapshot": self.snapshot,
+            "search": self.search,
+        }
+        return result | ({"dry_run": True} if self.dry_run else {})
+
+    def show(self, console: Console) -> None:
+        """The same for a person, on stdout."""
+        counts = ", ".join(f"{count} {name}" for name, count in self.documents.items() if count)
+        head = f"{self.collection} ({self.search_mode} search)"
+        would = " (dry run: nothing was written)" if self.dry_run else ""
+        console.line(f"{head}: documents: {counts or 'none'}{would}")
+        console.line(
+            f"chunks: {self.written} written, {self.chunks} in these documents, "
+            f"{self.seconds:.1f} s"
+        )
+        if self.snapshot:
+            console.line(
+                f"snapshot {self.snapshot['id']}: sequence {self.snapshot['sequence']}, "
+                f"{self.snapshot['rows']} rows, root {self.snapshot['root']}"
+            )

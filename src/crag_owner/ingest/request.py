@@ -1,0 +1,65 @@
+"""What the command line of an ingest asks for, checked before anything is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from crag_core.errors import UsageError
+from crag_owner.searching import check_question
+
+
+def parse_labels(given: Sequence[str]) -> dict[str, str]:
+    """``KEY=VALUE`` pairs as a dictionary.
+
+    Raises:
+        UsageError: no ``=``, no key, or a key twice.
+    """
+    labels: dict[str, str] = {}
+    for pair in given:
+        name, equals, value = pair.partition("=")
+        if not equals or not name.strip():
+            raise UsageError(f"The label {pair!r} is not KEY=VALUE.", hint="As in team=sales.")
+        if name in labels:
+            raise UsageError(f"The label {name!r} is given twice.", hint="Keep one of them.")
+        labels[name] = value
+    return labels
+
+
+@dataclass(frozen=True)
+class IngestRequest:
+    """Which files go into which collection, and how; None leaves the collection's own value."""
+
+    named: Sequence[Path]
+    base: Path | None
+    question: str | None
+    labels: Mapping[str, str]
+    collection: str
+    search_mode: str | None
+    scaling_factor: float | None
+    approximation_factor: float | None
+    workers: int | None
+    sync: bool
+    dry_run: bool
+
+    @property
+    def folders(self) -> list[Path]:
+        """Those of the named paths that are folders."""
+        return [path for path in self.named if path.is_dir()]
+
+    def check(self) -> None:
+        """Refuse what cannot be meant.
+
+        Raises:
+            UsageError: nothing to ingest, or --sync without a folder.
+            BadInput: the question cannot be asked.
+        """
+        if not self.named:
+            raise UsageError(
+                "There is nothing to ingest.", hint="Name files or folders, or -D DIR."
+            )
+        if self.sync and not self.folders:
+            raise UsageError("--sync needs a folder.", hint="Name the folder with -D DIR.")
+        if self.question is not None:
+            check_question(self.question)

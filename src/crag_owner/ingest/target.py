@@ -1,0 +1,153 @@
+"""Where documents go: the collection and its embedder, made when the first document needs them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from crag_core.collection import Collection
+from crag_core.console import Console
+from crag_core.embedding import Embedder, open_embedder, open_embedder_for
+from crag_core.embedding.options import EmbedderSettings
+from crag_core.errors import BadInput, UsageError
+from crag_core.keys import MasterKey
+from crag_owner import keyfile
+from crag_owner.anchors import Anchors
+from crag_owner.chunking import ChunkingPolicy
+from crag_owner.keyfile import KeySource
+
+if TYPE_CHECKING:
+    from crag_core.store.interface import Store
+
+
+class Target:
+    """One collection, existing or to be made.
+
+    Args:
+        store: the database, or None where a dry run found no schema in it.
+        name: of the collection.
+        key: where the master key comes from; made on first use where the default file is meant.
+        embedder: for a new collection; an existing one keeps its own.
+        search_mode, scaling_factor, approximation_factor: the same; None leaves the default.
+        workers: for the embedder.
+
+    Raises:
+        IntegrityViolated: the key is not the collection's, or its snapshot was rolled back.
+        BadInput: the collection exists, but there is no key.
+        UsageError: an option contradicts the existing collection.
+    """
+
+    def __init__(
+        self,
+        store: Store | None,
+        name: str,
+        key: KeySource,
+        embedder: EmbedderSettings,
+        console: Console,
+        *,
+        search_mode: str | None = None,
+        scaling_factor: float | None = None,
+        approximation_factor: float | None = None,
+        workers: int | None = None,
+    ) -> None:
+        self.name = name
+        self.search_mode = search_mode or "database"
+        self.anchors = Anchors()
+        self.policy = ChunkingPolicy()
+        self._store = store
+        self._key = key
+        self._settings = embedder
+        self._console = console
+        self._factors = {
+            "scaling_factor": scaling_factor,
+            "approximation_factor": approximation_factor,
+        }
+        self._workers = workers
+        self._embedder: Embedder | None = None
+        self.collection: Collection | None = None
+        if store is not None and Collection.exists(store, name):
+            self.collection = Collection.open(store, name, key.load())
+            self.anchors.check(self.collection)
+            self._agree(self.collection, search_mode)
+
+    def _agree(self, collection: Collection, search_mode: str | None) -> None:
+        """An existing collection keeps its parameters; options that say otherwise are refused."""
+        profile = collection.profile
+        for option, asked in (("search_mode", search_mode), *self._factors.items()):
+            kept = getattr(profile, option)
+            if asked is not None and asked != kept:
+                raise UsageError(
+                    f"The collection {self.name} has {option.replace('_', ' ')} {kept}, "
+                    f"not {asked}.",
+                    hint=f"Leave --{option.replace('_', '-')} out, or use another --collection.",
+                )
+        self.search_mode = profile.search_mode
+        self.policy = ChunkingPolicy.from_json(collection.private.get("chunking"))
+
+    @property
+    def embedder(self) -> Embedder:
+        """The collection's embedder, opened on first use."""
+        if self._embedder is None:
+            if self.collection is not None:
+                self._embedder = open_embedder_for(
+                    self.collection.private,
+                    url=self._settings.url,
+                    api_key=self._settings.api_key,
+                    workers=self._workers,
+                )
+            else:
+                self._embedder = open_embedder(
+                    self._settings.name,
+                    url=self._settings.url,
+                    api_key=self._settings.api_key,
+                    query_prefix=self._settings.query_prefix,
+                    passage_prefix=self._settings.passage_prefix,
+                    workers=self._workers,
+                )
+        return self._embedder
+
+    def require(self) -> Collection:
+        """The collection, made now if there is none."""
+        if self.collection is None:
+            if self._store is None:
+                raise BadInput(f"There is no collection {self.name} in this database.")
+            given = {key: value for key, value in self._factors.items() if value is not None}
+            self.collection = Collection.create(
+                self._store,
+                self.name,
+                self._master(),
+                dimension=self.embedder.dimension,
+                embedder=self.embedder.name,
+                search_mode=self.search_mode,
+                private={
+                    "embedding": self._settings.prefixes,
+                    "chunking": self.policy.as_json(),
+                },
+                **given,
+            )
+            self.anchors.save(self.collection)
+        return self.collection
+
+    def _master(self) -> MasterKey:
+        if self._key.exists:
+            key = self._key.load()
+            warn_of(self._key, key, self._console)
+            return key
+        path = keyfile.default_path()
+        key = keyfile.create(path)
+        self._console.warn(
+            f"a master key was made in {path}; keep a copy of that file elsewhere: "
+            "without it nobody can read the documents again."
+        )
+        return key
+
+
+def warn_of(source: KeySource, key: MasterKey, console: Console) -> None:
+    """Say what is wrong with a key that can be used all the same."""
+    if key.weak:
+        console.warn(
+            "the master key can be guessed by trying; make a random one with "
+            "`crag-owner key new` for documents that matter."
+        )
+    file = source.file
+    if file is not None and keyfile.readable_by_others(file):
+        console.warn(f"others can read the key file {file}; run: chmod 600 {file}")

@@ -1,0 +1,44 @@
+"""``crag-owner search``."""
+
+from __future__ import annotations
+
+import click
+
+from crag_core.command import command, console, option
+from crag_core.embedding import open_embedder_for
+from crag_core.embedding.options import EmbedderSettings, embedder_options
+from crag_core.store.options import DatabaseSettings, database_options
+from crag_owner.keyfile import KeySource
+from crag_owner.opening import opened
+from crag_owner.options import collection_option, key_options
+from crag_owner.searching import check_question, find_hits, show_hits
+
+
+@command("search")
+@click.argument("question")
+@option("-k", "k", type=click.IntRange(1, 100), default=5, setting="search_k", help="Hits wanted.")
+@database_options
+@collection_option
+@key_options
+@embedder_options
+def search(
+    question: str,
+    k: int,
+    database: DatabaseSettings,
+    collection: str,
+    key: KeySource,
+    embedder: EmbedderSettings,
+) -> None:
+    """Find the passages nearest to QUESTION, decrypted here.
+
+    The collection says which embedder it was made with; only a server's address and key are taken
+    from the options.
+    """
+    check_question(question)
+    with opened(database, collection, key) as place:
+        model = open_embedder_for(
+            place.collection.private, url=embedder.url, api_key=embedder.api_key
+        )
+        found = find_hits(place.collection, model, question, k)
+    result = {"query": question, "hits": found.hits, "timings_ms": found.timings_ms}
+    console().result(result, lambda: show_hits(console(), found))
