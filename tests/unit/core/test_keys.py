@@ -52,6 +52,7 @@ def test_the_raw_bytes_are_kept_as_given(size: int) -> None:
         b"correct horse battery staple correct horse battery staple",
         b"this is a sentence that is longer than thirty-two bytes",
         b"abc" * 100,
+        bytes(31) + b"\x01\x02",
     ],
 )
 def test_keys_that_a_person_made_up_are_weak(raw: bytes) -> None:

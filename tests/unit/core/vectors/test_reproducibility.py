@@ -164,3 +164,10 @@ def test_another_table_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_shared_table_cannot_be_written() -> None:
     with pytest.raises(ValueError, match="read-only"):
         noise_table()[0] = 1.0
+
+
+def test_normals_that_are_all_zero_make_no_noise_and_no_warning(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(noise, "noise_table", lambda: np.zeros(65536, np.float32))
+    assert not BallNoise(KEY, 3, 0.25).draw(random_ivs(4)).any()
