@@ -171,14 +171,15 @@ def test_rats_tls_passes_for_the_measured_workload_and_for_no_other(
         "verify": {"as_addr": place.service, "policy_ids": ["default"]},
     }
     place.allow(measurement("another"))
-    with tng({"add_egress": [egress]}, free_endpoint(), tmp_path):
-        # No pinned certificate here: the ingress takes what /certificate serves.
-        with tng({"add_ingress": [ingress]}, free_endpoint(), tmp_path):
-            # In this mode TNG 2.12 sends the request before it knows the verdict, so only the
-            # answer is held back; that is why crag itself runs OHTTP alone.
-            assert through(proxy.url, f"{listen.url}/hello").status_code == 400
-            backend.seen.clear()
-            place.allow(measurement())
-            answer = through(proxy.url, f"{listen.url}/hello")
-            assert answer.status_code == 200
-            assert backend.seen == [("GET", "/hello", b"")]
+    egress_tng = tng({"add_egress": [egress]}, free_endpoint(), tmp_path)
+    # No pinned certificate here: the ingress takes what /certificate serves.
+    ingress_tng = tng({"add_ingress": [ingress]}, free_endpoint(), tmp_path)
+    with egress_tng, ingress_tng:
+        # In this mode TNG 2.12 sends the request before it knows the verdict, so only the answer
+        # is held back; that is why crag itself runs OHTTP alone.
+        assert through(proxy.url, f"{listen.url}/hello").status_code == 400
+        backend.seen.clear()
+        place.allow(measurement())
+        answer = through(proxy.url, f"{listen.url}/hello")
+        assert answer.status_code == 200
+        assert backend.seen == [("GET", "/hello", b"")]

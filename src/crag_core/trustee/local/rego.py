@@ -23,24 +23,6 @@ class PolicyError(ValueError):
     """A policy that doesn't parse or can't be evaluated; one line that says where."""
 
 
-def _parsed(text: str) -> Engine:
-    # Made anew for each use: the engine may not leave its thread, and parsing takes microseconds.
-    from hobofan_regorus import Engine
-
-    if len(text) > MAX_POLICY:
-        raise PolicyError(f"the policy is longer than {MAX_POLICY} characters")
-    engine = Engine()
-    try:
-        engine.add_policy("policy.rego", text)
-        packages = engine.get_packages()
-        engine.add_policy("reference.rego", _SHIM)
-    except RuntimeError as error:
-        raise PolicyError(_brief(error)) from None
-    if packages != ["data.policy"]:
-        raise PolicyError("the policy is not of 'package policy'")
-    return engine
-
-
 def evaluate(
     text: str, rules: Sequence[str], input_: Mapping[str, Any], data: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -56,23 +38,51 @@ def evaluate(
     Raises:
         PolicyError: it doesn't parse, is another package, or its evaluation fails.
     """
-    engine = _parsed(text)
-    found = {}
-    try:
-        engine.add_data_json(json.dumps(data))
-        engine.set_input_json(json.dumps(input_))
-    except RuntimeError:
-        raise PolicyError("the input cannot be given to the policy") from None
-    for rule in rules:
-        try:
-            value = json.loads(engine.eval_rule_as_json(f"data.policy.{rule}"))
-        except RuntimeError as error:
-            if str(error).startswith("not a valid rule path"):
-                continue
-            raise PolicyError(_brief(error)) from None
-        if value != "<undefined>":
-            found[rule] = value
+    if len(text) > MAX_POLICY:
+        raise PolicyError(f"the policy is longer than {MAX_POLICY} characters")
+    found, problem = _run(text, rules, json.dumps(input_), json.dumps(data))
+    if problem is not None:
+        raise PolicyError(problem)
     return found
+
+
+def _run(
+    text: str, rules: Sequence[str], input_: str, data: str
+) -> tuple[dict[str, Any], str | None]:
+    """The values, and what went wrong, if something did.
+
+    The engine must be dropped in the thread that made it, so no exception may leave this frame: its
+    traceback would keep the engine alive for whichever thread collects it.
+    """
+    from hobofan_regorus import Engine
+
+    engine = Engine()
+    found: dict[str, Any] = {}
+    try:
+        engine.add_policy("policy.rego", text)
+        if engine.get_packages() != ["data.policy"]:
+            return {}, "the policy is not of 'package policy'"
+        engine.add_policy("reference.rego", _SHIM)
+        engine.add_data_json(data)
+        engine.set_input_json(input_)
+        for rule in rules:
+            value = _value(engine, rule)
+            if value is not None:
+                found[rule] = json.loads(value)
+    except RuntimeError as error:
+        return {}, _brief(error)
+    return found, None
+
+
+def _value(engine: Engine, rule: str) -> str | None:
+    """JSON of a rule's value; None where it is undefined or the policy has no such rule."""
+    try:
+        value: str = engine.eval_rule_as_json(f"data.policy.{rule}")
+    except RuntimeError as error:
+        if str(error).startswith("not a valid rule path"):
+            return None
+        raise
+    return None if value == '"<undefined>"' else value
 
 
 def _brief(error: RuntimeError) -> str:

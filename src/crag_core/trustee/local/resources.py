@@ -27,12 +27,12 @@ class ResourceName:
 
     @classmethod
     def parse(cls, text: str) -> ResourceName:
-        """The name in ``repository/type/tag`` (a leading ``kbs:///`` is taken off).
+        """The name in ``repository/type/tag``.
 
         Raises:
             IllegalName: not three segments, or one of them could leave the folder.
         """
-        parts = text.removeprefix("kbs:///").split("/")
+        parts = text.split("/")
         if len(parts) != 3 or not all(
             len(part) <= MAX_SEGMENT and _SEGMENT.fullmatch(part) for part in parts
         ):
