@@ -1,0 +1,71 @@
+"""Measure what this service is: software, model, configuration; and name its evidence."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from crag_core.errors import NotSupported
+from crag_provider.model.mount import fuse_missing
+from crag_provider.settings import ProviderSettings
+
+if TYPE_CHECKING:
+    from crag_core.attestation.evidence import EvidenceSource
+    from crag_core.attestation.measurement import Measurement
+
+
+def programs(settings: ProviderSettings) -> dict[str, Path]:
+    """The programs that the service starts beside Python, name to path.
+
+    Raises:
+        NotSupported: the gateway's program is missing.
+    """
+    from crag_core.gateway.binary import find_tng
+
+    found = {"tng": find_tng()}
+    if settings.needs_model and settings.model_access != "memory" and not fuse_missing():
+        located = shutil.which("gocryptfs")
+        if located:
+            found["gocryptfs"] = Path(located)
+    return found
+
+
+def measure(
+    settings: ProviderSettings, say: Callable[[str], None] = lambda _text: None
+) -> Measurement:
+    """The measurement of the service that ``settings`` describe, on this machine, now.
+
+    Raises:
+        BadInput: the model's folder cannot be measured.
+        NotSupported: a program or package cannot be read.
+        IntegrityViolated: cached bytecode differs from its source.
+    """
+    from crag_core.attestation.installed import software
+    from crag_core.attestation.measurement import Event, Measurement, configuration, model
+
+    say("measuring the installed software")
+    events = [Event("software", software(programs(settings)))]
+    if settings.volume is not None:
+        say("measuring the encrypted model")
+        events.append(Event("model", model(settings.volume)))
+    events.append(Event("configuration", configuration(settings.measured())))
+    return Measurement(events)
+
+
+def evidence_source(settings: ProviderSettings, measurement: Measurement) -> EvidenceSource:
+    """The evidence of this machine's TEE, or sample evidence where that is asked for.
+
+    Raises:
+        NotSupported: there is no TEE that crag knows, and sample evidence is not asked for.
+    """
+    from crag_core.attestation.evidence import SampleSource
+
+    if not settings.insecure_sample_evidence:
+        raise NotSupported(
+            "This machine has no TEE that this release of crag takes evidence from.",
+            hint="To try crag without one, add --insecure-sample-evidence: everybody who verifies "
+            "will see that nothing vouches for such evidence.",
+        )
+    return SampleSource(measurement)
