@@ -15,6 +15,7 @@ from crag_core.gateway.config import IngressConfig
 from crag_core.gateway.dump import preflight
 from crag_core.gateway.endpoint import Endpoint
 from crag_core.gateway.process import Tng, start_on_free_ports
+from crag_core.gateway.reasons import StaleKey
 from crag_user.guard.body import Body
 from crag_user.guard.heads import Head
 from crag_user.guard.upstream import GatewayGone, exchange
@@ -121,11 +122,18 @@ class Link:
     async def renew(self) -> Judgement:
         """After the other side changed its key: have it prove itself again.
 
+        TNG keeps an old key as long as it cannot get a new one affirmed, and then only says that
+        the key is old; a fresh appraisal tells the reason.
+
         Raises:
             CragError: as :meth:`admit`.
         """
         async with self._lock:
-            await self._probe()
+            try:
+                await self._probe()
+            except StaleKey:
+                await self.verify()
+                await self._probe()
         return await self.admit()
 
     async def _known(self) -> Judgement | None:
@@ -162,7 +170,7 @@ class Link:
 
     async def _probe(self) -> None:
         """Have TNG verify the other side, by a request that carries nothing of the user's."""
-        head = Head(b"HEAD", "/", [(b"user-agent", b"crag-user")], 0)
+        head = Head(b"OPTIONS", "/", [(b"user-agent", b"crag-user")], 0)
         answer = await exchange(
             self.ingress,
             self.service,

@@ -35,16 +35,21 @@ def verify(url: str, trust: Trust) -> None:
         report = trust.judge(proof.token).report.as_json()
     except AttestationRejected as error:
         out.progress_end()
-        _refused(service, error, report_of(error, trust.policy_id))
+        report = report_of(error, trust.policy_id)
+        if not out.json:
+            out.line("\n".join(report_lines(service.url, report)))
+        raise Refused(error, report) from None
     out.progress_end()
     out.result(report, "\n".join(report_lines(service.url, report)))
 
 
-def _refused(service: Service, error: AttestationRejected, report: dict[str, Any]) -> None:
-    """Show the report of a refusal, with the error of the contract in it; exit 10."""
-    if not console().json:
-        console().line("\n".join(report_lines(service.url, report)))
-        raise error
-    plain = AttestationRejected(error.message, hint=error.hint, code=error.code)
-    console().result({**report, **plain.as_json()})
-    raise click.exceptions.Exit(error.exit_code)
+class Refused(AttestationRejected):
+    """A refusal that is also a report: with ``--json`` both are one object on stdout."""
+
+    def __init__(self, error: AttestationRejected, report: dict[str, Any]) -> None:
+        super().__init__(error.message, hint=error.hint, code=error.code)
+        self.report = report
+
+    def as_json(self) -> dict[str, Any]:
+        """The report of ``verify --json`` with the contract's ``error`` in it."""
+        return {**self.report, **super().as_json()}

@@ -21,6 +21,8 @@ def host_of(text: str) -> str | None:
     read it as two different addresses.
     """
     if text.startswith("[") and text.endswith("]"):
+        if "%" in text:  # a zone means something on one machine only
+            return None
         try:
             return ipaddress.IPv6Address(text[1:-1]).compressed
         except ValueError:

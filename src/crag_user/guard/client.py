@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from http import HTTPStatus
 
 import h11
 
@@ -31,6 +32,7 @@ class Client:
         self._writer = writer
         self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_LIMIT)
         self._accept = b""
+        self._head_only = False
         self._waiting = 0
         self.tunnelled = False
 
@@ -45,6 +47,7 @@ class Client:
         event = await self._event(HEAD_SECONDS)
         if isinstance(event, h11.Request):
             self._accept = b",".join(values(list(event.headers), b"accept"))
+            self._head_only = event.method == b"HEAD"
             return event
         return None
 
@@ -119,8 +122,10 @@ class Client:
         headers, body = reply(error, accept=self._accept, insecure=insecure)
         with contextlib.suppress(ClientGone, h11.LocalProtocolError):
             closing = [*headers, (b"connection", b"close")]
-            await self.respond(status_of(error), b"", closing)
-            await self.data(body)
+            status = HTTPStatus(status_of(error))
+            await self.respond(status, status.phrase.encode(), closing)
+            if not self._head_only:
+                await self.data(body)
             await self.end()
             await self._linger()
 
@@ -140,7 +145,11 @@ class Client:
         Raises:
             ClientGone: the client's first bytes are TLS.
         """
-        await self._write(self._h11.send(h11.Response(status_code=200, headers=[])))
+        await self._write(
+            self._h11.send(
+                h11.Response(status_code=200, reason=b"Connection established", headers=[])
+            )
+        )
         early, _ = self._h11.trailing_data
         self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_LIMIT)
         self.tunnelled = True
@@ -150,6 +159,8 @@ class Client:
 
     def next_cycle(self) -> bool:
         """Get ready for another request; whether there can be one."""
+        if self._h11.their_state is h11.SEND_BODY:  # a request without a body still has an end
+            self._h11.next_event()
         if self._h11.our_state is h11.DONE and self._h11.their_state is h11.DONE:
             self._h11.start_next_cycle()
             return True

@@ -189,6 +189,8 @@ class Guard:
         answer = await self._exchange(head, body)
         try:
             headers = returned(answer.headers, insecure=self._insecure)
+            if not body.consumed:
+                headers.append((b"connection", b"close"))
             await client.respond(answer.status, answer.reason, headers)
             async for piece in answer.pieces:
                 await client.data(piece)

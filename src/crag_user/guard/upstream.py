@@ -11,7 +11,7 @@ import h11
 
 from crag_core.errors import CragError, Unreachable
 from crag_core.gateway.endpoint import Endpoint
-from crag_core.gateway.reasons import answer_error
+from crag_core.gateway.reasons import StaleKey, answer_error
 from crag_user.guard.body import Body
 from crag_user.guard.heads import Head, Headers, values
 from crag_user.service import Service
@@ -183,6 +183,7 @@ async def exchange(
         if _may_be_tngs(response.status_code, headers):
             whole = b"".join([piece async for piece in pieces])
             _raise_if_tngs(whole, service, trustee)
+            _raise_if_hidden(head, response.status_code, service)
             pieces = _one(whole)
     except BaseException:
         connection.close()
@@ -200,6 +201,12 @@ def _raise_if_tngs(body: bytes, service: Service, trustee: str) -> None:
     error = answer_error(body, service=service.url, trustee=trustee)
     if error is not None:
         raise error
+
+
+def _raise_if_hidden(head: Head, status: int, service: Service) -> None:
+    """An answer to HEAD hides TNG's error: have the other side verified, which tells the reason."""
+    if head.method == b"HEAD" and status in (500, 502, 504):
+        raise StaleKey(f"{service.url} did not answer a HEAD request.", hint="Try GET.")
 
 
 def _may_be_tngs(status: int, headers: Headers) -> bool:
