@@ -21,6 +21,7 @@ from crag_core.trustee.urls import kbs_bases
 SESSION_SECONDS = 240.0
 _SEGMENT = r"[A-Za-z0-9_-][A-Za-z0-9_.-]*"
 _URI = re.compile(rf"(?:kbs://[A-Za-z0-9_.:-]*/)?({_SEGMENT}/{_SEGMENT}/{_SEGMENT})")
+_NONCE = re.compile(r"[A-Za-z0-9+/=_-]{16,512}")
 _COOKIE = re.compile(r"(?:^|[,;]\s*)(kbs-session-id=[A-Za-z0-9_-]{1,128})")
 
 
@@ -163,7 +164,7 @@ class KbsClient:
 def _nonce(challenge: Reply) -> str:
     body = challenge.json()
     nonce = body.get("nonce") if isinstance(body, dict) else None
-    if not isinstance(nonce, str) or not 16 <= len(nonce) <= 512:
+    if not isinstance(nonce, str) or not _NONCE.fullmatch(nonce):
         raise _no_trustee(challenge, "a challenge without a usable nonce")
     return nonce
 

@@ -189,6 +189,7 @@ def test_what_is_no_trustee_is_said_so() -> None:
         as_json({}, **{"set-cookie": "kbs-session-id=a"}),
         as_json([], **{"set-cookie": "kbs-session-id=a"}),
         as_json({"nonce": "short"}, **{"set-cookie": "kbs-session-id=a"}),
+        as_json({"nonce": "\ud800" * 20}, **{"set-cookie": "kbs-session-id=a"}),
         Answer(200, b"<html>"),
     ):
         broker.override["auth"] = lambda _, challenge=challenge: challenge  # type: ignore[misc]
