@@ -177,7 +177,7 @@ def test_a_dependency_is_measured_by_its_files_and_not_by_its_record(
 
 def test_this_installation_measures_the_same_twice_with_its_own_packages() -> None:
     first = software()
-    assert first == software()
+    assert first["dependencies"] == software()["dependencies"]
     assert first["format"] == "crag/software/v1"
     assert len(first["distributions"]["crag-core"]["files"]) == 64
     assert "cryptography" in first["dependencies"]
