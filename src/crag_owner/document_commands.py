@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
 def _as_json(document: DocumentInfo) -> dict[str, Any]:
     return {
-        "id": str(document.id),
+        "id": document.id,
         "source": document.source,
         "chunks": document.chunks,
         "labels": dict(document.labels),
@@ -35,13 +34,9 @@ def _as_json(document: DocumentInfo) -> dict[str, Any]:
     }
 
 
-def _day(moment: Any) -> str:
-    """A moment for a person; seconds since 1970 and ISO texts are both accepted."""
-    if moment is None:
-        return ""
-    if isinstance(moment, (int, float)):
-        return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M")
-    return str(moment)[:16].replace("T", " ")
+def _minute(moment: str) -> str:
+    """``2026-11-21T05:12:03Z`` for a person."""
+    return moment[:16].replace("T", " ")
 
 
 def _lookup(collection: Collection, wanted: tuple[str, ...]) -> list[DocumentInfo]:
@@ -56,14 +51,14 @@ def _lookup(collection: Collection, wanted: tuple[str, ...]) -> list[DocumentInf
         document = collection.find(name)
         if document is None and _is_uuid(name):
             if by_id is None:
-                by_id = {str(each.id): each for each in collection.documents()}
+                by_id = {each.id: each for each in collection.documents()}
             document = by_id.get(str(uuid.UUID(name)))
         if document is None:
             raise BadInput(
                 f"There is no document {name} in {collection.name}.",
                 hint="`crag-owner list` shows ids and sources. Nothing was changed.",
             )
-        found[str(document.id)] = document
+        found[document.id] = document
     return list(found.values())
 
 
@@ -85,19 +80,11 @@ def list_documents(database: DatabaseSettings, collection: str, key: KeySource) 
         documents = sorted(place.collection.documents(), key=lambda document: document.source)
 
     def human() -> None:
-        console().table(
-            ["id", "source", "chunks", "labels", "added"],
-            [
-                [
-                    str(each.id),
-                    each.source,
-                    each.chunks,
-                    " ".join(f"{name}={value}" for name, value in each.labels.items()),
-                    _day(each.added),
-                ]
-                for each in documents
-            ],
-        )
+        # Not a table: that would shorten ids and sources, which the next command needs whole.
+        for each in documents:
+            labels = "".join(f"  {name}={value}" for name, value in each.labels.items())
+            line = f"{each.id}  {_minute(each.added)}  {each.chunks:>5}  {each.source}{labels}"
+            console().line(line)
 
     console().result({"documents": [_as_json(each) for each in documents]}, human)
 
@@ -113,7 +100,7 @@ def show(document: str, database: DatabaseSettings, collection: str, key: KeySou
         (found,) = _lookup(place.collection, (document,))
         chunks = [
             {
-                "chunk_id": str(chunk.chunk_id),
+                "chunk_id": chunk.chunk_id,
                 "index": chunk.index,
                 "text": chunk.text,
                 "page": chunk.page,
@@ -123,7 +110,7 @@ def show(document: str, database: DatabaseSettings, collection: str, key: KeySou
         ]
 
     def human() -> None:
-        console().line(f"{found.source}  {found.id}  added {_day(found.added)}")
+        console().line(f"{found.source}  {found.id}  added {_minute(found.added)}")
         for chunk in chunks:
             heading = f"  {chunk['heading']}" if chunk["heading"] else ""
             console().line(f"\n[{chunk['index']}] {chunk['chunk_id']}{heading}")
@@ -151,15 +138,16 @@ def delete(
     """
     with opened(database, collection, key) as place:
         found = _lookup(place.collection, documents)
-        rows = place.collection.remove_documents([uuid.UUID(str(each.id)).bytes for each in found])
+        rows = place.collection.remove_documents([each.id for each in found])
         place.anchors.save(place.collection)
         snapshot = place.collection.snapshot()
         if trustee.url:
+            from crag_core.snapshot import Anchor
             from crag_owner.trustee_push import push_anchor
 
-            push_anchor(trustee, collection, place.anchors.current(place.collection))
+            push_anchor(trustee, collection, Anchor.of(snapshot))
     result = {
-        "removed": [{"id": str(each.id), "source": each.source} for each in found],
+        "removed": [{"id": each.id, "source": each.source} for each in found],
         "rows": rows,
         "snapshot": {
             "id": snapshot.id,

@@ -86,10 +86,15 @@ def push(
     resource = trustee.key_resource(collection)
     snapshot = trustee.snapshot_resource(collection)
     master = key.load()
-    anchor = Anchors().newest(collection, master, database)
+    anchor = Anchors(database, collection).load()
     push_key(trustee, collection, master)
     if anchor is not None:
         push_anchor(trustee, collection, anchor)
+    else:
+        console().note(
+            f"This machine has seen no snapshot of {collection} yet; after an ingest or a verify, "
+            "push again, so that the provider notices a database that is rolled back."
+        )
     pushed = [f"kbs:///{resource}"] + ([f"kbs:///{snapshot}"] if anchor is not None else [])
     check = master.check_value()
     console().result(
@@ -99,5 +104,6 @@ def push(
             "snapshot_resource": None if anchor is None else f"kbs:///{snapshot}",
             "check_value": check,
         },
-        f"put {' and '.join(pushed)} into {trustee.url}\ncheck value {check}",
+        f"put {' and '.join(pushed)} into {trustee.url or 'the local Trustee'}\n"
+        f"check value {check}",
     )

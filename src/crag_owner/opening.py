@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from crag_core.errors import BadInput
 from crag_core.store.options import DatabaseSettings, open_store
 from crag_owner.keyfile import KeySource
 
@@ -42,9 +43,16 @@ def opened(
     from crag_core.collection import Collection
     from crag_owner.anchors import Anchors
 
-    with open_store(database, create=False) as store:
-        collection = Collection.open(store, name, key.load())
-        anchors = Anchors()
+    anchors = Anchors(database, name)
+    master = key.load()
+    with ExitStack() as stack:
+        try:
+            store = stack.enter_context(open_store(database, create=False))
+            collection = Collection.open(store, name, master)
+        except BadInput:
+            # With settings and key already read, only this is left: the collection is not there.
+            anchors.check_gone()
+            raise
         if check_anchor:
             anchors.check(collection)
         yield Opened(store, collection, anchors)

@@ -38,7 +38,7 @@ def key_options(function: F) -> F:
     ) -> Any:
         return function(*args, key=KeySource(master_key, master_key_file), **kwargs)
 
-    return _declared(
+    made: F = _declared(
         wrapper,
         option(
             "--master-key-file",
@@ -52,6 +52,7 @@ def key_options(function: F) -> F:
             help="The master key itself, readable by others on this machine.",
         ),
     )
+    return made
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def trustee_options(function: F) -> F:
         settings = TrusteeSettings(trustee, trustee_admin_key_file, trustee_ca, resource)
         return function(*args, trustee=settings, **kwargs)
 
-    return _declared(
+    made: F = _declared(
         wrapper,
         option("--trustee", metavar="URL", help="The owner's Trustee."),
         option(
@@ -115,6 +116,7 @@ def trustee_options(function: F) -> F:
             help="Where the key goes. [default: kbs:///default/crag/<collection>-key]",
         ),
     )
+    return made
 
 
 def _declared(wrapper: Callable[..., Any], *options: Callable[[F], F]) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 from crag_core.keys import MasterKey
@@ -27,9 +26,8 @@ def push_key(trustee: TrusteeSettings, collection: str, key: MasterKey) -> None:
 
 def push_anchor(trustee: TrusteeSettings, collection: str, anchor: Anchor) -> None:
     """Put the anchor under the collection's snapshot resource; raises as :func:`push_key`."""
-    body = json.dumps(anchor.to_json(), sort_keys=True).encode()
     with _client(trustee) as admin:
-        admin.set_resource(trustee.snapshot_resource(collection), body)
+        admin.set_resource(trustee.snapshot_resource(collection), anchor.to_bytes())
 
 
 def _client(trustee: TrusteeSettings) -> AdminClient:

@@ -68,8 +68,7 @@ def verify(ctx: click.Context, database: DatabaseSettings, collection: str, key:
     than one that this machine has seen. Any violation exits 12.
     """
     with opened(database, collection, key, check_anchor=False) as place:
-        anchor = place.anchors.load(place.collection)
-        verification = place.collection.verify(anchor, progress=_progress)
+        verification = place.collection.verify(place.anchors.load(), progress=_progress)
         console().progress_end()
         if verification.ok:
             place.anchors.save(place.collection)

@@ -180,13 +180,11 @@ def _batches(items: Sequence[Chunk], size: int) -> Iterator[Sequence[Chunk]]:
         yield items[start : start + size]
 
 
-def vanished(collection: Collection, prefixes: Iterable[str], kept: frozenset[str]) -> list[bytes]:
+def vanished(collection: Collection, prefixes: Iterable[str], kept: frozenset[str]) -> list[str]:
     """Ids of the documents whose source is below one of ``prefixes`` but not in ``kept``."""
-    import uuid
-
     below = tuple(f"{prefix}/" if prefix else "" for prefix in prefixes)
     return [
-        uuid.UUID(str(document.id)).bytes
+        document.id
         for document in collection.documents()
         if document.source.startswith(below) and document.source not in kept
     ]

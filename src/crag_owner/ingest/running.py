@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from crag_core.console import Console
 from crag_core.embedding.options import EmbedderSettings
 from crag_core.errors import BadInput
+from crag_core.snapshot import Anchor
 from crag_core.store.interface import Store
 from crag_core.store.options import DatabaseSettings, open_store
 from crag_owner.files import Candidate, find, source_name
@@ -43,6 +44,7 @@ def run(
     candidates = list(find(request.named, request.base))
     with _store(database, dry_run=request.dry_run) as store:
         target = Target(
+            database,
             store,
             request.collection,
             key,
@@ -70,8 +72,9 @@ def _store(settings: DatabaseSettings, *, dry_run: bool) -> Iterator[Store | Non
     with contextlib.ExitStack() as stack:
         try:
             store = stack.enter_context(open_store(settings, create=not dry_run))
-        except BadInput as missing:
-            if not dry_run or missing.code != "no-schema":
+        except BadInput:
+            # The settings were read before, so only this is left: no schema of crag in there.
+            if not dry_run:
                 raise
             store = None
         yield store
@@ -129,5 +132,5 @@ def _finish(
         found = find_hits(collection, target.embedder, question)
         report.search = {"query": question, "hits": found.hits}
     if trustee.url and not report.dry_run:
-        push_anchor(trustee, collection.name, target.anchors.current(collection))
+        push_anchor(trustee, collection.name, Anchor.of(snapshot))
     return found

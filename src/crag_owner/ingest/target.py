@@ -10,6 +10,7 @@ from crag_core.embedding import Embedder, open_embedder, open_embedder_for
 from crag_core.embedding.options import EmbedderSettings
 from crag_core.errors import BadInput, UsageError
 from crag_core.keys import MasterKey
+from crag_core.store.settings import DatabaseSettings
 from crag_owner import keyfile
 from crag_owner.anchors import Anchors
 from crag_owner.chunking import ChunkingPolicy
@@ -23,7 +24,8 @@ class Target:
     """One collection, existing or to be made.
 
     Args:
-        store: the database, or None where a dry run found no schema in it.
+        database: which database; ``store`` is the same, opened, or None where a dry run found no
+            schema in it.
         name: of the collection.
         key: where the master key comes from; made on first use where the default file is meant.
         embedder: for a new collection; an existing one keeps its own.
@@ -38,6 +40,7 @@ class Target:
 
     def __init__(
         self,
+        database: DatabaseSettings,
         store: Store | None,
         name: str,
         key: KeySource,
@@ -51,7 +54,7 @@ class Target:
     ) -> None:
         self.name = name
         self.search_mode = search_mode or "database"
-        self.anchors = Anchors()
+        self.anchors = Anchors(database, name)
         self.policy = ChunkingPolicy()
         self._store = store
         self._key = key
@@ -68,6 +71,8 @@ class Target:
             self.collection = Collection.open(store, name, key.load())
             self.anchors.check(self.collection)
             self._agree(self.collection, search_mode)
+        else:
+            self.anchors.check_gone()
 
     def _agree(self, collection: Collection, search_mode: str | None) -> None:
         """An existing collection keeps its parameters; options that say otherwise are refused."""
