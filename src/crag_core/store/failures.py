@@ -16,6 +16,16 @@ from crag_core.errors import CragError, IntegrityViolated, NotSupported, Unreach
 AGAIN = "An unfinished transaction leaves nothing behind; the same command may be tried again."
 
 
+_CHANGED_SCHEMA = (
+    pg.UndefinedTable,
+    pg.UndefinedColumn,
+    pg.UndefinedFunction,
+    pg.InvalidSchemaName,
+    pg.WrongObjectType,
+    pg.DatatypeMismatch,
+)
+
+
 class Silent(Exception):
     """The server said nothing for longer than it may."""
 
@@ -63,7 +73,7 @@ def translate(error: psycopg.Error, where: str) -> CragError:
             hint="The user needs CREATE on the database, or USAGE on schema crag and its tables.",
             code="database-permission",
         )
-    if isinstance(error, (pg.UndefinedTable, pg.UndefinedColumn, pg.InvalidSchemaName)):
+    if isinstance(error, _CHANGED_SCHEMA):
         return IntegrityViolated(
             f"A table of the collection is missing or changed in the database {where}.",
             hint="Restore it from a backup, or make the collection anew from its documents.",

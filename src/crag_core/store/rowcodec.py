@@ -73,20 +73,20 @@ def encode_documents(documents: Sequence[StoredDocument]) -> bytes:
 def decode_row(record: Sequence[Any]) -> StoredRow:
     """A record of :data:`ROW_SELECT`.
 
-    What crag would never write (NULL, other dimensions) becomes a row that no key opens, so that
-    the row is named instead of the reading being broken off.
+    What crag would never write (NULL, other types or dimensions) becomes a row that no key opens,
+    so that the row is named instead of the reading being broken off.
     """
     identity, version, epoch, iv, vector, nonce, ciphertext, tags, expires = record
     return StoredRow(
-        identity or b"",
-        -1 if version is None else version,
-        -1 if epoch is None else epoch,
-        iv or b"",
-        vector[4:] if vector else b"",
-        nonce or b"",
-        ciphertext or b"",
-        () if tags == _NO_TAGS else decode_tags(tags or b""),
-        expires,
+        _bytes(identity),
+        _integer(version, 2),
+        _integer(epoch, 4),
+        _bytes(iv),
+        _bytes(vector)[4:],
+        _bytes(nonce),
+        _bytes(ciphertext),
+        () if tags == _NO_TAGS else decode_tags(_bytes(tags)),
+        None if expires is None else _integer(expires, 8),
     )
 
 
@@ -94,11 +94,11 @@ def decode_document(record: Sequence[Any]) -> StoredDocument:
     """A record of :data:`DOCUMENT_SELECT`."""
     identity, version, epoch, nonce, ciphertext = record
     return StoredDocument(
-        identity or b"",
-        -1 if version is None else version,
-        -1 if epoch is None else epoch,
-        nonce or b"",
-        ciphertext or b"",
+        _bytes(identity),
+        _integer(version, 2),
+        _integer(epoch, 4),
+        _bytes(nonce),
+        _bytes(ciphertext),
     )
 
 
@@ -121,6 +121,14 @@ def decode_tags(raw: bytes) -> tuple[bytes, ...]:
     except struct.error:
         return (raw,)
     return tuple(found)
+
+
+def _bytes(value: object) -> bytes:
+    return value if isinstance(value, bytes) else b""
+
+
+def _integer(value: object, size: int) -> int:
+    return value if isinstance(value, int) and value.bit_length() < 8 * size else -1
 
 
 def _vector(vector: bytes) -> bytes:

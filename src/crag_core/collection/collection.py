@@ -1,0 +1,379 @@
+"""One encrypted collection: what the owner writes and the enclave reads."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from crag_core.collection import profile as profiles
+from crag_core.collection import write
+from crag_core.collection.context import Context
+from crag_core.collection.documents import DocumentInfo, open_document
+from crag_core.collection.drafts import DocumentDraft, PutResult
+from crag_core.collection.load import LoadedCollection
+from crag_core.collection.profile import Profile
+from crag_core.collection.report import Verification
+from crag_core.collection.rows import RowContent, open_row, row_digest, row_name
+from crag_core.collection.search import Hit, find
+from crag_core.collection.verify import examine
+from crag_core.errors import BadInput, IntegrityViolated, NotSupported
+from crag_core.keys import CollectionKeys, MasterKey
+from crag_core.snapshot import Anchor, Snapshot
+from crag_core.store.interface import Reader, Store, StoredRow
+from crag_core.tags import content_tag
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from crag_core.vectors import VectorCipher
+
+INDEX_ROWS = 10_000
+
+
+class Collection:
+    """An open collection. Every method checks the snapshot's signature, and that it is not older
+    than one that this object has seen.
+    """
+
+    def __init__(self, store: Store, context: Context, private: Mapping[str, Any]) -> None:
+        self._store = store
+        self._context = context
+        self.private = dict(private)
+
+    @staticmethod
+    def exists(store: Store, name: str) -> bool:
+        """Whether there is a collection of that name.
+
+        Raises:
+            BadInput: it cannot be the name of one.
+        """
+        profiles.check_name(name)
+        with store.reader() as reader:
+            return reader.collection(name) is not None
+
+    @classmethod
+    def create(
+        cls,
+        store: Store,
+        name: str,
+        master: MasterKey,
+        *,
+        dimension: int,
+        embedder: str,
+        search_mode: str = "database",
+        scaling_factor: float = 1.0,
+        approximation_factor: float = 1.0,
+        private: Mapping[str, Any] | None = None,
+    ) -> Collection:
+        """A new, empty collection with a random salt.
+
+        Args:
+            dimension: of the embedder's vectors.
+            embedder: its name; sealed.
+            private: what else to seal into the profile, as JSON.
+
+        Raises:
+            BadInput: the name or a parameter cannot be used.
+            CragError: code ``collection-exists``.
+            NotSupported: search mode ``enclave``.
+        """
+        profile, keys = profiles.make(
+            profiles.check_name(name),
+            master,
+            salt=os.urandom(profiles.SALT_BYTES),
+            dimension=dimension,
+            search_mode=search_mode,
+            scaling_factor=scaling_factor,
+            approximation_factor=approximation_factor,
+        )
+        if search_mode != "database":
+            raise NotSupported(
+                f"The search mode {search_mode} is not there yet.",
+                hint="Use --search-mode database.",
+            )
+        context = Context(0, name, profile, keys)
+        # Made now so that a parameter out of range is refused before anything is written.
+        _ = context.cipher
+        sealed_private = {**(private or {}), "embedder": embedder}
+        sealed = profiles.seal_private(profile, keys, sealed_private)
+        first, stored_snapshot = write.first_snapshot(context)
+        stored = store.create_collection(
+            name=name,
+            profile=sealed.text,
+            nonce=sealed.nonce,
+            sealed=sealed.sealed,
+            epoch=profile.epoch,
+            dimension=profile.dimension,
+            snapshot=stored_snapshot,
+        )
+        context.identity = stored.id
+        context.note(first)
+        return cls(store, context, sealed_private)
+
+    @classmethod
+    def open(
+        cls, store: Store, name: str, master: MasterKey, *, check_value: str | None = None
+    ) -> Collection:
+        """An existing collection.
+
+        Args:
+            check_value: a pinned check value, of the master key or of the collection.
+
+        Raises:
+            BadInput: there is no collection of that name.
+            IntegrityViolated: the key is not the collection's or the pinned one, or the profile or
+                the snapshot was changed.
+            NotSupported: a format of another version.
+        """
+        profiles.check_name(name)
+        with store.reader() as reader:
+            stored = reader.collection(name)
+        if stored is None:
+            raise BadInput(
+                f"There is no collection {name} in this database.",
+                hint="Ingest documents first, or check --collection and the database.",
+                code="no-collection",
+            )
+        profile, keys, private = profiles.open_profile(stored, master, check_value)
+        return cls(store, Context(stored.id, name, profile, keys), private)
+
+    @property
+    def name(self) -> str:
+        """The collection's name."""
+        return self._context.name
+
+    @property
+    def profile(self) -> Profile:
+        """The public parameters."""
+        return self._context.profile
+
+    @property
+    def keys(self) -> CollectionKeys:
+        """The keys of the collection."""
+        return self._context.keys
+
+    @property
+    def cipher(self) -> VectorCipher:
+        """The vector cipher of the collection."""
+        return self._context.cipher
+
+    def snapshot(self) -> Snapshot:
+        """The current snapshot, its signature checked.
+
+        Raises:
+            IntegrityViolated: it was changed, is missing, or was rolled back.
+        """
+        with self._reading() as (_, snapshot):
+            return snapshot
+
+    def content_tag(self, data: bytes) -> bytes:
+        """32 bytes that recognise ``data`` again under this collection's key."""
+        return content_tag(self.keys.derive("content-tag"), data)
+
+    def document_id(self, source: str) -> bytes:
+        """The 16 bytes of the id that the document of that source has or would have."""
+        return self._context.document_id(source)
+
+    def find(self, source: str) -> DocumentInfo | None:
+        """The document of that source, or None.
+
+        Raises:
+            IntegrityViolated: its description was changed.
+        """
+        with self._reading() as (reader, _):
+            generation = self._context.generation
+            found = reader.documents_by_id(generation, [self.document_id(source)])
+            return open_document(self._context, found[0]) if found else None
+
+    def documents(self) -> Iterator[DocumentInfo]:
+        """All documents, in no particular order.
+
+        Raises:
+            IntegrityViolated: one was changed, or there are more or fewer than the snapshot says.
+        """
+        count = 0
+        with self._reading() as (reader, snapshot):
+            for batch in reader.documents(self._context.generation):
+                count += len(batch)
+                for document in batch:
+                    yield open_document(self._context, document)
+        if count != snapshot.documents:
+            kind = "missing" if count < snapshot.documents else "added"
+            raise IntegrityViolated(
+                f"The collection {self.name} has {count} documents in the database; "
+                f"its snapshot says {snapshot.documents}.",
+                hint="Run `crag-owner verify` to see what was changed.",
+                details={"collection": self.name, "violation": kind},
+            )
+
+    def chunks_of(self, document: DocumentInfo) -> list[RowContent]:
+        """The opened rows of a document, in reading order.
+
+        Raises:
+            IntegrityViolated: a row is missing or was changed; the message names it.
+        """
+        with self._reading() as (reader, _):
+            wanted = [identity for identity, _ in document.members]
+            found = reader.rows_by_id(self._context.generation, wanted)
+        rows = {row.id: row for row in found}
+        return [self._chunk(rows, *member) for member in document.members]
+
+    def rows_of(self, document: bytes | str) -> list[RowContent]:
+        """As :meth:`chunks_of`, by the document's id (16 bytes or a UUID as text).
+
+        Raises:
+            BadInput: there is no such document.
+        """
+        key = _identity(document)
+        with self._reading() as (reader, _):
+            found = reader.documents_by_id(self._context.generation, [key])
+        if not found:
+            raise BadInput(
+                f"There is no document {row_name(key)} in {self.name}.",
+                hint="`crag-owner list` shows the documents.",
+            )
+        return self.chunks_of(open_document(self._context, found[0]))
+
+    def put_documents(self, drafts: Sequence[DocumentDraft]) -> list[PutResult]:
+        """Add, replace or leave alone each document, in one transaction.
+
+        Raises:
+            BadInput: two drafts with one source, or a draft that cannot be stored.
+            IntegrityViolated: what is in the database was changed; nothing is written.
+            Unreachable: the database does not answer, or another writer holds the collection.
+        """
+        return write.put(self._context, self._store, drafts)
+
+    def remove_documents(self, ids: Iterable[bytes | str]) -> int:
+        """Remove documents (16 bytes or UUIDs as text) with their rows; how many rows.
+
+        Raises:
+            BadInput: one of them is not there; nothing is removed.
+            IntegrityViolated: what is in the database was changed; nothing is written.
+            Unreachable: the database does not answer, or another writer holds the collection.
+        """
+        keys = [_identity(each) for each in ids]
+        return write.remove(self._context, self._store, keys)
+
+    def search(
+        self, vector: NDArray[np.float32], k: int = 10, fetch: int | None = None
+    ) -> list[Hit]:
+        """The ``k`` nearest rows, best first.
+
+        Args:
+            vector: the question's, float32[d] of unit norm.
+            k: 1 to 1000.
+            fetch: how many rows the database returns to be ranked again; 20 for each hit by
+                default, within 100 and 1000.
+
+        Raises:
+            IntegrityViolated: a returned row was changed; the message names it.
+            Unreachable: the database does not answer.
+            BadInput: the vector is not one of the collection, or k or fetch is out of range.
+        """
+        with self._reading() as (reader, _):
+            return find(self._context, reader, vector, k=k, fetch=fetch)
+
+    def verify(
+        self, anchor: Anchor | None = None, progress: Callable[[int], None] | None = None
+    ) -> Verification:
+        """Read everything once and compare it with the signed snapshot.
+
+        Args:
+            anchor: the newest snapshot seen elsewhere.
+            progress: called with the number of rows read so far.
+
+        Raises:
+            Unreachable: the database does not answer.
+        """
+        return examine(self._context, self._store, anchor, progress).verification
+
+    def load(self, anchor: Anchor | None = None) -> LoadedCollection:
+        """The collection for a service: verified as a whole, and again whenever it has grown.
+
+        Raises:
+            IntegrityViolated: it does not verify; the message names the first violation.
+            Unreachable: the database does not answer.
+        """
+        return LoadedCollection(self._context, self._store, anchor)
+
+    def ensure_index(self) -> bool:
+        """Make the nearest-neighbour index once there are over 10 000 rows; whether now."""
+        if self.snapshot().rows <= INDEX_ROWS:
+            return False
+        return self._store.index(self._context.generation)
+
+    def drop(self) -> None:
+        """Remove the collection with everything in it."""
+        self._store.drop_collection(self._context.identity)
+
+    def stats(self) -> dict[str, Any]:
+        """Numbers and parameters, as JSON."""
+        with self._reading() as (reader, snapshot):
+            sizes = reader.sizes(self._context.generation)
+        profile = self.profile
+        return {
+            "collection": self.name,
+            "documents": snapshot.documents,
+            "rows": snapshot.rows,
+            "snapshot": snapshot.id,
+            "sequence": snapshot.sequence,
+            "epoch": snapshot.epoch,
+            "updated": snapshot.created,
+            "search_mode": profile.search_mode,
+            "dimension": profile.dimension,
+            "scaling_factor": profile.scaling_factor,
+            "approximation_factor": profile.approximation_factor,
+            "embedder": self.private.get("embedder"),
+            "check_value": profile.check_value,
+            "bytes": sizes.bytes,
+            "indexed": sizes.indexed,
+        }
+
+    def _reading(self) -> _Reading:
+        return _Reading(self._context, self._store)
+
+    def _chunk(self, rows: Mapping[bytes, StoredRow], identity: bytes, digest: bytes) -> RowContent:
+        row = rows.get(identity)
+        if row is not None and row_digest(row) == digest:
+            return open_row(self._context, row)
+        name = row_name(identity)
+        what, kind = ("is missing", "missing") if row is None else ("was changed", "tampered")
+        raise IntegrityViolated(
+            f"The row {name} of the collection {self.name} {what} in the database.",
+            hint="Run `crag-owner verify` to see everything that was changed.",
+            details={"collection": self.name, "row": name, "violation": kind},
+        )
+
+
+def _identity(given: bytes | str) -> bytes:
+    try:
+        return given if isinstance(given, bytes) else uuid.UUID(given).bytes
+    except ValueError:
+        raise BadInput(
+            f"{given!a} is no id of a document.", hint="`crag-owner list` shows the ids."
+        ) from None
+
+
+class _Reading:
+    """A consistent view of the database, with its snapshot checked."""
+
+    def __init__(self, context: Context, store: Store) -> None:
+        self._context = context
+        self._manager = store.reader()
+
+    def __enter__(self) -> tuple[Reader, Snapshot]:
+        floor = self._context.seen
+        reader = self._manager.__enter__()
+        try:
+            stored = reader.snapshot(self._context.identity)
+            return reader, self._context.current(stored, floor)
+        except BaseException as error:
+            self._manager.__exit__(type(error), error, error.__traceback__)
+            raise
+
+    def __exit__(self, *exc: Any) -> None:
+        self._manager.__exit__(*exc)

@@ -1,0 +1,158 @@
+"""The keys of one open collection, each made once: what reads and what writes rows shares it."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import threading
+from dataclasses import dataclass
+from functools import cached_property
+
+from crag_core.collection.profile import Profile
+from crag_core.errors import IntegrityViolated
+from crag_core.keys import CollectionKeys, lp
+from crag_core.sealing import RowBinding, Sealer, document_aad
+from crag_core.sethash import SetHash
+from crag_core.snapshot import Snapshot, SnapshotSigner
+from crag_core.store.interface import Generation, StoredSnapshot
+from crag_core.vectors import VectorCipher
+
+ID_BYTES = 16
+
+
+@dataclass
+class Context:
+    """A collection's name, parameters and keys.
+
+    ``seen`` is the newest snapshot that this process has seen; an older one is refused.
+    """
+
+    identity: int
+    name: str
+    profile: Profile
+    keys: CollectionKeys
+    seen: Snapshot | None = None
+
+    def __post_init__(self) -> None:
+        self._guard = threading.Lock()
+
+    @property
+    def generation(self) -> Generation:
+        """The tables that hold it."""
+        return Generation(self.identity, self.profile.epoch, self.profile.dimension)
+
+    @cached_property
+    def cipher(self) -> VectorCipher:
+        """The vector cipher; made on first use, because the rotation takes a moment."""
+        return VectorCipher(
+            self.keys,
+            dimension=self.profile.dimension,
+            scaling_factor=self.profile.scaling_factor,
+            approximation_factor=self.profile.approximation_factor,
+        )
+
+    @cached_property
+    def binding(self) -> RowBinding:
+        """The associated data of rows."""
+        return RowBinding(
+            scheme=self.profile.scheme, epoch=self.profile.epoch, collection=self.name
+        )
+
+    @cached_property
+    def text_sealer(self) -> Sealer:
+        """Seals and opens rows."""
+        return Sealer(self.keys.derive("seal/text"))
+
+    @cached_property
+    def document_sealer(self) -> Sealer:
+        """Seals and opens documents."""
+        return Sealer(self.keys.derive("seal/document"))
+
+    @cached_property
+    def signer(self) -> SnapshotSigner:
+        """Signs and checks snapshots."""
+        return SnapshotSigner(self.keys.derive("snapshot/sign"))
+
+    @cached_property
+    def _id_keys(self) -> tuple[bytes, bytes]:
+        return self.keys.derive("id/document"), self.keys.derive("id/row")
+
+    def document_aad(self, identity: bytes) -> bytes:
+        """The associated data of a document."""
+        return document_aad(
+            scheme=self.profile.scheme,
+            epoch=self.profile.epoch,
+            collection=self.name,
+            document_id=identity,
+        )
+
+    def document_id(self, source: str) -> bytes:
+        """16 bytes: HMAC-SHA256 of the source, truncated; the same source, the same id."""
+        key = self._id_keys[0]
+        return hmac.digest(key, source.encode("utf-8"), hashlib.sha256)[:ID_BYTES]
+
+    def row_id(self, document: bytes, index: int, content: bytes) -> bytes:
+        """16 bytes: HMAC-SHA256 of document, position and content, truncated."""
+        message = lp(document) + index.to_bytes(4, "big") + content
+        return hmac.digest(self._id_keys[1], message, hashlib.sha256)[:ID_BYTES]
+
+    def empty_set(self) -> SetHash:
+        """The set hash of no element."""
+        return SetHash(self.keys.derive("sethash"))
+
+    def set_from(self, state: bytes) -> SetHash:
+        """The set hash of a stored state."""
+        return SetHash.from_state(self.keys.derive("sethash"), state)
+
+    def check(self, stored: StoredSnapshot | None) -> Snapshot:
+        """The snapshot of a stored record: signed, of this collection, state and root in accord.
+
+        Raises:
+            IntegrityViolated: anything of that does not hold, and the message says what.
+        """
+        if stored is None:
+            raise self._violated("has no snapshot any more", "missing")
+        snapshot = self.signer.check(stored.body, stored.signature)
+        expected = (self.name, self.profile.salt, self.profile.epoch)
+        if (snapshot.collection, snapshot.salt, snapshot.epoch) != expected:
+            raise self._violated("has the snapshot of another collection", "swapped")
+        if not hmac.compare_digest(
+            self.set_from(stored.state).digest(), bytes.fromhex(snapshot.root)
+        ):
+            raise self._violated("has a snapshot whose state does not fit its root", "tampered")
+        return snapshot
+
+    def current(self, stored: StoredSnapshot | None, floor: Snapshot | None) -> Snapshot:
+        """As :meth:`check`, and not older than ``floor``.
+
+        Args:
+            floor: :attr:`seen` as it was before the transaction began; another thread may have
+                seen a newer one since.
+
+        Raises:
+            IntegrityViolated: as :meth:`check`, or it was rolled back.
+        """
+        snapshot = self.check(stored)
+        if floor is not None:
+            older = snapshot.sequence < floor.sequence
+            other = snapshot.sequence == floor.sequence and snapshot.root != floor.root
+            if older or other:
+                raise self._violated(
+                    f"was rolled back from snapshot {floor.sequence} to {snapshot.sequence}",
+                    "rolled_back",
+                )
+        self.note(snapshot)
+        return snapshot
+
+    def note(self, snapshot: Snapshot) -> None:
+        """Remember ``snapshot`` if it is newer than what was seen."""
+        with self._guard:
+            if self.seen is None or snapshot.sequence > self.seen.sequence:
+                self.seen = snapshot
+
+    def _violated(self, what: str, kind: str) -> IntegrityViolated:
+        return IntegrityViolated(
+            f"The collection {self.name} {what}.",
+            hint="Run `crag-owner verify`, and have the newest state restored.",
+            details={"collection": self.name, "violation": kind, "row": "snapshot"},
+        )

@@ -1,0 +1,141 @@
+"""A document's sealed description: its source, its labels, and which rows it consists of.
+
+The database sees neither how many documents share a row nor which rows belong together: the list of
+rows, each with its digest, is inside the seal.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from crag_core.collection.context import Context
+from crag_core.collection.rows import row_name
+from crag_core.errors import IntegrityViolated
+from crag_core.keys import lp
+from crag_core.store.interface import StoredDocument
+
+DOCUMENT_VERSION = 1
+_DIGEST_LABEL = lp(b"crag/document-digest/v1")
+_DOCUMENT = lp(b"doc")
+
+
+@dataclass(frozen=True)
+class DocumentInfo:
+    """A document as it is listed.
+
+    ``id`` is a UUID as text, ``added`` and ``updated`` are UTC in ISO 8601, ``expires`` is seconds
+    since 1970 UTC or None, ``rows`` are the ids of its rows (UUIDs as text) in reading order.
+    """
+
+    id: str
+    source: str
+    labels: Mapping[str, str]
+    added: str
+    updated: str
+    expires: int | None
+    content_tag: bytes
+    members: Sequence[tuple[bytes, bytes]] = field(repr=False)
+    """Id and digest of each row, in reading order."""
+
+    @property
+    def chunks(self) -> int:
+        """How many rows it has."""
+        return len(self.members)
+
+    @property
+    def rows(self) -> list[str]:
+        """Ids of its rows, in reading order."""
+        return [row_name(identity) for identity, _ in self.members]
+
+    @property
+    def key(self) -> bytes:
+        """The id's 16 bytes."""
+        return uuid.UUID(self.id).bytes
+
+
+def document_digest(document: StoredDocument) -> bytes:
+    """SHA-256 over every column but the id."""
+    return hashlib.sha256(
+        b"".join(
+            (
+                _DIGEST_LABEL,
+                document.version.to_bytes(2, "big", signed=True),
+                document.epoch.to_bytes(4, "big", signed=True),
+                lp(document.nonce),
+                lp(document.ciphertext),
+            )
+        )
+    ).digest()
+
+
+def document_element(document: StoredDocument) -> bytes:
+    """What stands for a document in the set hash."""
+    return _DOCUMENT + lp(document.id) + lp(document_digest(document))
+
+
+def seal_document(context: Context, info: DocumentInfo) -> StoredDocument:
+    """The record of a document."""
+    payload = {
+        "source": info.source,
+        "content_tag": info.content_tag.hex(),
+        "labels": dict(info.labels),
+        "added": info.added,
+        "updated": info.updated,
+        "expires": info.expires,
+        "rows": [[identity.hex(), digest.hex()] for identity, digest in info.members],
+    }
+    text = json.dumps(payload, ensure_ascii=False, separators=(",", ":"))
+    nonce, ciphertext = context.document_sealer.seal(
+        text.encode("utf-8"), context.document_aad(info.key)
+    )
+    epoch = context.profile.epoch
+    return StoredDocument(info.key, DOCUMENT_VERSION, epoch, nonce, ciphertext)
+
+
+def open_document(
+    context: Context, document: StoredDocument, identity: bytes | None = None
+) -> DocumentInfo:
+    """The description of a document, under its own id or another one.
+
+    Raises:
+        IntegrityViolated: it does not open; the message names it.
+    """
+    key = document.id if identity is None else identity
+    try:
+        return _decode(key, json.loads(_unseal(context, document, key)))
+    except (IntegrityViolated, ValueError, KeyError, TypeError):
+        name = row_name(key)
+        raise IntegrityViolated(
+            f"The description of document {name} of the collection {context.name} "
+            "was tampered with.",
+            hint="Run `crag-owner verify` to see everything that was changed.",
+            details={"collection": context.name, "row": name, "violation": "tampered"},
+        ) from None
+
+
+def _unseal(context: Context, document: StoredDocument, key: bytes) -> bytes:
+    if document.version != DOCUMENT_VERSION or document.epoch != context.profile.epoch:
+        raise IntegrityViolated("The document has another format or epoch.")
+    return context.document_sealer.unseal(
+        document.nonce, document.ciphertext, context.document_aad(key)
+    )
+
+
+def _decode(key: bytes, found: dict[str, Any]) -> DocumentInfo:
+    return DocumentInfo(
+        id=row_name(key),
+        source=found["source"],
+        labels=found["labels"],
+        added=found["added"],
+        updated=found["updated"],
+        expires=found["expires"],
+        content_tag=bytes.fromhex(found["content_tag"]),
+        members=[
+            (bytes.fromhex(identity), bytes.fromhex(digest)) for identity, digest in found["rows"]
+        ],
+    )

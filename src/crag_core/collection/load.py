@@ -1,0 +1,119 @@
+"""A collection that was verified as a whole, for a service that answers from it."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from crag_core.collection.context import Context
+from crag_core.collection.report import refuse
+from crag_core.collection.search import Hit, find
+from crag_core.collection.verify import examine
+from crag_core.errors import IntegrityViolated, Unreachable
+from crag_core.snapshot import Anchor, Snapshot
+from crag_core.store.interface import Store
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+MAX_ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class _Verified:
+    snapshot: Snapshot
+    known: dict[bytes, bytes]
+
+
+class LoadedCollection:
+    """Answers only from rows that were verified; safe to use from several threads.
+
+    Each search looks at the snapshot first. A newer one is verified as a whole before anything is
+    answered from it; an older one, or another one with the same number, is refused.
+    """
+
+    def __init__(self, context: Context, store: Store, anchor: Anchor | None) -> None:
+        self._context = context
+        self._store = store
+        self._anchor = anchor
+        self._guard = threading.Lock()
+        self._verified = self._examine()
+
+    @property
+    def name(self) -> str:
+        """The collection's name."""
+        return self._context.name
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The snapshot that was verified last."""
+        return self._verified.snapshot
+
+    @property
+    def rows(self) -> int:
+        """How many rows were verified."""
+        return len(self._verified.known)
+
+    def search(
+        self, vector: NDArray[np.float32], k: int = 10, fetch: int | None = None
+    ) -> list[Hit]:
+        """The ``k`` nearest rows, best first; arguments as :meth:`Collection.search`.
+
+        Raises:
+            IntegrityViolated: a row is not the verified one, the collection was rolled back, or a
+                newer snapshot does not verify.
+            Unreachable: the database does not answer, or changes faster than it can be verified.
+            BadInput: the vector is not one of the collection, or k or fetch is out of range.
+        """
+        return self.search_with_snapshot(vector, k, fetch)[0]
+
+    def search_with_snapshot(
+        self, vector: NDArray[np.float32], k: int = 10, fetch: int | None = None
+    ) -> tuple[list[Hit], Snapshot]:
+        """As :meth:`search`, and the snapshot that the hits are from."""
+        for _ in range(MAX_ATTEMPTS):
+            verified = self._verified
+            with self._store.reader() as reader:
+                stored = reader.snapshot(self._context.identity)
+                current = self._context.current(stored, verified.snapshot)
+                if current == verified.snapshot:
+                    hits = find(
+                        self._context,
+                        reader,
+                        vector,
+                        k=k,
+                        fetch=fetch,
+                        known=verified.known,
+                    )
+                    return hits, current
+            self._renew(current)
+        raise Unreachable(
+            f"The collection {self.name} changes faster than it can be verified.",
+            hint="Ask again when the ingest is done.",
+        )
+
+    def _renew(self, wanted: Snapshot) -> None:
+        with self._guard:
+            # Another thread may have verified it while this one waited.
+            if self._verified.snapshot.sequence < wanted.sequence:
+                self._verified = self._examine()
+            elif self._verified.snapshot.sequence == wanted.sequence:
+                self._same(wanted)
+
+    def _same(self, wanted: Snapshot) -> None:
+        if self._verified.snapshot != wanted:
+            raise IntegrityViolated(
+                f"The collection {self.name} has two snapshots with number {wanted.sequence}.",
+                hint="Two owners wrote to one database that was restored in between.",
+                details={"collection": self.name, "violation": "rolled_back", "row": "snapshot"},
+            )
+
+    def _examine(self) -> _Verified:
+        examined = examine(self._context, self._store, self._anchor)
+        refuse(self._context.name, examined.verification)
+        snapshot = examined.verification.snapshot
+        if snapshot is None:
+            raise TypeError("a verification without violation has a snapshot")
+        return _Verified(snapshot, examined.known)

@@ -1,0 +1,250 @@
+"""Change a collection: one transaction, one new snapshot, all or nothing."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from crag_core import snapshot as snapshots
+from crag_core.collection.context import Context
+from crag_core.collection.documents import (
+    DocumentInfo,
+    document_element,
+    open_document,
+    seal_document,
+)
+from crag_core.collection.drafts import DocumentDraft, PutResult
+from crag_core.collection.rows import row_digest, row_element, row_name, seal_chunks
+from crag_core.errors import BadInput, IntegrityViolated
+from crag_core.sethash import SetHash
+from crag_core.snapshot import Snapshot
+from crag_core.store.interface import Store, StoredDocument, StoredRow, StoredSnapshot, Writer
+from crag_core.tags import tag
+
+LABEL_PREFIX = "label:"
+
+
+@dataclass
+class Changes:
+    """What one transaction takes out and puts in."""
+
+    old_documents: list[StoredDocument] = field(default_factory=list)
+    old_members: list[tuple[bytes, bytes]] = field(default_factory=list)
+    new_documents: list[StoredDocument] = field(default_factory=list)
+    new_rows: list[StoredRow] = field(default_factory=list)
+
+    def remove(self, stored: StoredDocument, info: DocumentInfo) -> None:
+        """Take a document out with its rows."""
+        self.old_documents.append(stored)
+        self.old_members.extend(info.members)
+
+    def __bool__(self) -> bool:
+        return bool(self.old_documents or self.new_documents)
+
+
+def put(context: Context, store: Store, drafts: Sequence[DocumentDraft]) -> list[PutResult]:
+    """Add new documents, replace changed ones, leave unchanged ones alone.
+
+    Raises:
+        BadInput: two drafts with one source, or a draft that cannot be stored.
+        IntegrityViolated: the snapshot, a document or a row in the database was changed.
+        Unreachable: the database does not answer, or another writer holds the collection.
+    """
+    ids = _identities(context, drafts)
+    floor = context.seen
+    results: list[PutResult] = []
+    with store.writer() as writer:
+        locked = writer.lock(context.identity)
+        current = context.current(locked, floor)
+        found = {each.id: each for each in writer.documents_by_id(context.generation, ids)}
+        changes = Changes()
+        for identity, draft in zip(ids, drafts, strict=True):
+            stored = found.get(identity)
+            known = open_document(context, stored) if stored else None
+            if known is not None and _unchanged(known, draft):
+                results.append(PutResult(draft.source, "unchanged", known.chunks))
+                continue
+            if stored is not None and known is not None:
+                changes.remove(stored, known)
+            _add(context, changes, identity, draft, known)
+            status = "updated" if known else "added"
+            results.append(PutResult(draft.source, status, len(draft.chunks)))  # type: ignore[arg-type]
+        made = _commit(context, writer, changes, locked, current) if changes else current
+    context.note(made)
+    return results
+
+
+def remove(context: Context, store: Store, ids: Iterable[bytes]) -> int:
+    """Remove documents with their rows; how many rows that were.
+
+    Raises:
+        BadInput: one of the documents is not there; nothing was changed.
+        IntegrityViolated: the snapshot, a document or a row in the database was changed.
+        Unreachable: the database does not answer, or another writer holds the collection.
+    """
+    wanted = list(dict.fromkeys(ids))
+    floor = context.seen
+    with store.writer() as writer:
+        locked = writer.lock(context.identity)
+        current = context.current(locked, floor)
+        changes = Changes()
+        found = {each.id: each for each in writer.documents_by_id(context.generation, wanted)}
+        for identity in wanted:
+            if identity not in found:
+                raise BadInput(
+                    f"There is no document {row_name(identity)} in {context.name}.",
+                    hint="`crag-owner list` shows the documents. Nothing was changed.",
+                )
+            changes.remove(found[identity], open_document(context, found[identity]))
+        made = _commit(context, writer, changes, locked, current) if changes else current
+    context.note(made)
+    return len(changes.old_members)
+
+
+def first_snapshot(context: Context) -> tuple[Snapshot, StoredSnapshot]:
+    """The snapshot of an empty collection, sequence 0."""
+    empty = context.empty_set()
+    made = Snapshot(
+        collection=context.name,
+        salt=context.profile.salt,
+        sequence=0,
+        epoch=context.profile.epoch,
+        rows=0,
+        documents=0,
+        root=empty.digest().hex(),
+        previous="",
+        created=snapshots.now(),
+    )
+    return made, _stored(context, made, empty)
+
+
+def _identities(context: Context, drafts: Sequence[DocumentDraft]) -> list[bytes]:
+    sources = [draft.source for draft in drafts]
+    if len(set(sources)) != len(sources):
+        twice = next(source for source in sources if sources.count(source) > 1)
+        raise BadInput(
+            f"Two documents of one transaction have the source {twice!a}.",
+            hint="Give each document a source of its own.",
+        )
+    try:
+        return [context.document_id(source) for source in sources]
+    except UnicodeEncodeError:
+        raise BadInput(
+            "The name of a document has no UTF-8 form.", hint="Rename the file."
+        ) from None
+
+
+def _unchanged(known: DocumentInfo, draft: DocumentDraft) -> bool:
+    return (
+        known.content_tag == draft.content_tag
+        and dict(known.labels) == dict(draft.labels)
+        and known.expires == draft.expires
+        and known.chunks == len(draft.chunks)
+    )
+
+
+def _add(
+    context: Context,
+    changes: Changes,
+    identity: bytes,
+    draft: DocumentDraft,
+    known: DocumentInfo | None,
+) -> None:
+    rows = seal_chunks(
+        context,
+        document=identity,
+        source=draft.source,
+        chunks=draft.chunks,
+        tags=label_tags(context, draft.labels),
+        expires=draft.expires,
+    )
+    moment = snapshots.now()
+    info = DocumentInfo(
+        id=row_name(identity),
+        source=draft.source,
+        labels=dict(draft.labels),
+        added=known.added if known else moment,
+        updated=moment,
+        expires=draft.expires,
+        content_tag=draft.content_tag,
+        members=[(row.id, row_digest(row)) for row in rows],
+    )
+    changes.new_rows.extend(rows)
+    changes.new_documents.append(seal_document(context, info))
+
+
+def label_tags(context: Context, labels: Mapping[str, str]) -> list[bytes]:
+    """The keyed tags that stand for ``labels`` in a row, sorted so that their order tells nothing.
+
+    Raises:
+        BadInput: a label has no UTF-8 form.
+    """
+    key = context.keys.derive("tag")
+    try:
+        for name, value in labels.items():
+            (name + value).encode("utf-8")
+    except UnicodeEncodeError:
+        raise BadInput(
+            "A label has no UTF-8 form.", hint="Check the terminal's encoding."
+        ) from None
+    return sorted(tag(key, LABEL_PREFIX + name, value) for name, value in labels.items())
+
+
+def _commit(
+    context: Context,
+    writer: Writer,
+    changes: Changes,
+    locked: StoredSnapshot | None,
+    current: Snapshot,
+) -> Snapshot:
+    generation = context.generation
+    _check_old_rows(context, writer, changes)
+    total = context.set_from(locked.state if locked else b"")
+    _apply(total, changes)
+    writer.delete_rows(generation, [identity for identity, _ in changes.old_members])
+    writer.delete_documents(generation, [document.id for document in changes.old_documents])
+    shuffle = secrets.SystemRandom().shuffle
+    # The order on disk would show which rows belong to one document, and in which order.
+    shuffle(changes.new_rows)
+    shuffle(changes.new_documents)
+    writer.insert_rows(generation, changes.new_rows)
+    writer.insert_documents(generation, changes.new_documents)
+    made = current.next(
+        rows=current.rows + len(changes.new_rows) - len(changes.old_members),
+        documents=current.documents + len(changes.new_documents) - len(changes.old_documents),
+        root=total.digest(),
+    )
+    writer.put_snapshot(context.identity, _stored(context, made, total))
+    return made
+
+
+def _check_old_rows(context: Context, writer: Writer, changes: Changes) -> None:
+    """Rows that are taken out must be there as they were put in, or the set hash would be wrong."""
+    expected = dict(changes.old_members)
+    found = writer.rows_by_id(context.generation, list(expected))
+    for row in found:
+        if expected.pop(row.id, None) != row_digest(row):
+            raise _violated(context, "tampered", row.id, "was changed")
+    for identity in expected:
+        raise _violated(context, "missing", identity, "is missing")
+
+
+def _apply(total: SetHash, changes: Changes) -> None:
+    total.remove(row_element(*member) for member in changes.old_members)
+    total.remove(document_element(document) for document in changes.old_documents)
+    total.add(row_element(row.id, row_digest(row)) for row in changes.new_rows)
+    total.add(document_element(document) for document in changes.new_documents)
+
+
+def _stored(context: Context, made: Snapshot, total: SetHash) -> StoredSnapshot:
+    return StoredSnapshot(made.body(), context.signer.sign(made), total.state())
+
+
+def _violated(context: Context, kind: str, identity: bytes, what: str) -> IntegrityViolated:
+    name = row_name(identity)
+    return IntegrityViolated(
+        f"The row {name} of the collection {context.name} {what} in the database.",
+        hint="Nothing was written. Run `crag-owner verify` to see everything that was changed.",
+        details={"collection": context.name, "row": name, "violation": kind},
+    )
