@@ -59,7 +59,10 @@ def build(parts: Parts) -> Guard:
     async def method(_request: Request, _error: Exception) -> Response:
         return plain(405, "That path is not served with this method.")
 
-    handlers: dict[Any, Any] = {404: unknown, 405: method}
+    async def failed(_request: Request, _error: Exception) -> Response:
+        return plain(500, "The request failed inside the Trustee.")
+
+    handlers: dict[Any, Any] = {404: unknown, 405: method, Exception: failed}
     app = Starlette(routes=routes, exception_handlers=handlers)
     app.router.redirect_slashes = False
     return Guard(app)

@@ -40,6 +40,11 @@ class DeadlineProtocol(H11Protocol):
     max_connections = MAX_CONNECTIONS
     _deadline: asyncio.TimerHandle | None = None
 
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        # uvicorn decides by whether anybody listens; paths of keys belong in no log.
+        self.access_log = False
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the clock; one connection too many is closed at once."""
         super().connection_made(transport)
@@ -123,6 +128,8 @@ def _refusal(request: Request) -> tuple[int, str] | None:
         return 421, "This Trustee is for one machine and answers to 127.0.0.1 and localhost only."
     if "origin" in request.headers:
         return 403, "This Trustee doesn't answer to web pages."
+    if sum(len(name) + len(value) for name, value in request.headers.raw) > MAX_HEADERS:
+        return 431, f"The headers are larger than {MAX_HEADERS} bytes."
     length = request.headers.get("content-length", "0")
     if not length.isdecimal() or len(length) > 12 or int(length) > MAX_BODY:
         return 413, f"The body is larger than {MAX_BODY} bytes."

@@ -68,4 +68,8 @@ class AsRefusal(Exception):
 def plain(status: int, sentence: str) -> Response:
     """A refusal before any service is reached: limits, hosts, unknown paths."""
     body = {"error": harmless(sentence)}
-    return Response(json.dumps(body), status_code=status, media_type="application/json")
+    # A request that was not read to its end leaves nothing on its connection to go on with.
+    headers = {"connection": "close"} if status in (408, 413, 431) else None
+    return Response(
+        json.dumps(body), status_code=status, media_type="application/json", headers=headers
+    )

@@ -1,0 +1,175 @@
+"""What one peer may cost the Trustee: slow, large, many."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from crag_core.trustee.local import limits
+from crag_core.trustee.local.limits import MAX_BODY, DeadlineProtocol
+from support.poll import until
+from support.trustee import RESOURCE, SECRET, Handshake, Place, kind, measurement, start
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    made = start(tmp_path / "trustee")
+    yield made
+    made.trustee.stop()
+
+
+def connect(place: Place) -> socket.socket:
+    url = httpx.URL(place.url)
+    return socket.create_connection((url.host, url.port or 0), timeout=10)
+
+
+def closed(peer: socket.socket) -> bool:
+    """Wait until the server has closed; whatever it said is thrown away."""
+    try:
+        while peer.recv(4096):
+            pass
+    except ConnectionResetError:
+        return True
+    return True
+
+
+@pytest.mark.parametrize(
+    "sent", [b"", b"POST /api/kbs/v0/auth HTTP/1.1\r\nHost: 127.0.0.1\r\nX-A: "]
+)
+def test_a_peer_that_never_finishes_its_headers_is_closed(
+    place: Place, monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    monkeypatch.setattr(DeadlineProtocol, "header_seconds", 0.3)
+    with connect(place) as peer:
+        begun = time.monotonic()
+        peer.sendall(sent)
+        assert closed(peer)
+        assert time.monotonic() - begun < 3
+
+
+def test_a_peer_that_drips_its_headers_is_closed(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(DeadlineProtocol, "header_seconds", 0.3)
+    with connect(place) as peer:
+        peer.sendall(b"GET /api/health HTTP/1.1\r\nHost: 127.0.0.1\r\nX-A: ")
+
+        def dripped() -> bool:
+            try:
+                peer.sendall(b"a")
+            except (BrokenPipeError, ConnectionResetError):
+                return True
+            return False
+
+        until(dripped, 5, "the server to close")
+
+
+def test_a_second_request_on_a_connection_has_a_deadline_too(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(DeadlineProtocol, "header_seconds", 0.3)
+    with connect(place) as peer:
+        peer.sendall(b"GET /api/health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        assert b"200 OK" in peer.recv(4096)
+        peer.sendall(b"GET /api/health HTTP/1.1\r\n")
+        assert closed(peer)
+
+
+def test_a_peer_that_never_finishes_its_body_is_answered_and_closed(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = place.trustee._server.config.loaded_app
+    while not isinstance(app, limits.Guard):
+        app = app.app
+    monkeypatch.setattr(app, "_seconds", 0.3)
+    with connect(place) as peer:
+        peer.sendall(
+            b"POST /api/kbs/v0/auth HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n\r\n{"
+        )
+        assert b"408" in peer.recv(4096)
+        assert closed(peer)
+
+
+def test_a_body_over_the_limit_is_refused_by_its_length_and_by_its_bytes(place: Place) -> None:
+    def chunks() -> Iterator[bytes]:
+        for _ in range(MAX_BODY // 65536 + 2):
+            yield b"x" * 65536
+
+    url = f"{place.service}/attestation"
+    assert httpx.post(url, content=b"x" * (MAX_BODY + 1), trust_env=False).status_code == 413
+    assert httpx.post(url, content=chunks(), trust_env=False).status_code == 413
+    assert httpx.post(url, content=b"x" * 1000, trust_env=False).status_code == 400
+
+
+def test_headers_over_the_limit_are_refused(place: Place) -> None:
+    reply = httpx.get(f"{place.url}/health", headers={"X-A": "a" * 100_000}, trust_env=False)
+    assert reply.status_code == 431
+
+
+def test_connections_over_the_limit_are_closed_and_the_others_served(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(DeadlineProtocol, "max_connections", 2)
+    with connect(place) as one, connect(place) as two, connect(place) as three:
+        assert closed(three)
+        for peer in (one, two):
+            peer.sendall(b"GET /api/health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            assert b"200 OK" in peer.recv(4096)
+
+
+def test_sessions_over_the_limit_are_refused_and_open_ones_kept(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.allow(measurement())
+    first = Handshake(place.kbs)
+    first.auth()
+    flood = Handshake(place.kbs)
+    replies = [flood.auth() for _ in range(1024)]
+    assert replies[-1].status_code == 429
+    assert kind(replies[-1]) == "AttestationError"
+    assert first.attest(measurement()).status_code == 200
+    assert first.open(first.resource()) == SECRET
+
+
+def test_logs_hold_nothing_of_a_request(
+    place: Place, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_arguments: object) -> None:
+        raise RuntimeError(SECRET.hex())
+
+    caplog.set_level(logging.DEBUG)
+    place.allow(measurement())
+    peer = Handshake(place.kbs)
+    peer.auth()
+    token = peer.attest(measurement()).json()["token"]
+    monkeypatch.setattr("crag_core.trustee.local.resources.Resources.get", broken)
+    reply = peer.resource()
+    assert reply.status_code == 500
+    assert reply.json() == {"error": "The request failed inside the Trustee."}
+    ours = [r for r in caplog.records if not r.name.startswith(("httpx", "httpcore"))]
+    text = "\n".join(str(record.__dict__) for record in ours)
+    assert "RuntimeError" in text
+    for hidden in (SECRET.hex(), token, peer.nonce, RESOURCE):
+        assert hidden not in text
+
+
+def test_a_release_that_cannot_be_audited_does_not_happen(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    place.allow(measurement())
+    peer = Handshake(place.kbs)
+    peer.auth()
+    peer.attest(measurement())
+    monkeypatch.setattr("crag_core.trustee.local.folder.Writer.append", full)
+    assert peer.resource().status_code == 500
+    monkeypatch.undo()
+    assert peer.open(peer.resource()) == SECRET
