@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from crag_provider.rag.passages import Library, Passage, PassageRetriever
+from crag_provider.rag.passages import Library, Passage, PassageRetriever, SnapshotRef
 from crag_provider.rag.sentences import Sentence, in_order, rank, split
 from crag_provider.rag.style import Style
 from crag_provider.rag.support import Checker
@@ -53,6 +53,7 @@ class Answer:
     ``total``; ``passages``: all that was found, in the order of the search."""
 
     question: str
+    snapshot: SnapshotRef
     text: str = ""
     mode: str = "model"
     citations: list[Citation] = field(default_factory=list)
@@ -96,7 +97,9 @@ class Answerer:
         """The answer's pieces as they become final, and the :class:`Answer` at the end."""
         begun = time.perf_counter()
         documents = await PassageRetriever(self._library, k).ainvoke(question)
-        made = Answer(question, passages=[document.metadata["passage"] for document in documents])
+        snapshot = documents[0].metadata["snapshot"] if documents else self._library.snapshot
+        passages = [document.metadata["passage"] for document in documents]
+        made = Answer(question, snapshot, passages=passages)
         made.timings_ms["retrieval"] = _milliseconds(begun)
         started = time.perf_counter()
         cite = _Citer(made)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from langchain_core.callbacks import CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
@@ -20,21 +20,58 @@ if TYPE_CHECKING:
 class FoundRow(Protocol):
     """A hit of the collection (:mod:`crag_core.collection`)."""
 
-    score: float
-    text: str
-    source: str
-    page: int | None
-    chunk_id: str
-    row_sha256: str
+    @property
+    def score(self) -> float:
+        """Cosine with the question."""
+
+    @property
+    def text(self) -> str:
+        """What the row says."""
+
+    @property
+    def source(self) -> str:
+        """The document it is from."""
+
+    @property
+    def page(self) -> int | None:
+        """The page there."""
+
+    @property
+    def chunk_id(self) -> str:
+        """The row's id."""
+
+    @property
+    def row_sha256(self) -> str:
+        """Digest of the row as stored, hex."""
+
+
+class Verified(Protocol):
+    """The state of a collection (:class:`crag_core.snapshot.Snapshot`)."""
+
+    @property
+    def id(self) -> str:
+        """16 hex digits."""
+
+    @property
+    def sequence(self) -> int:
+        """Its number."""
+
+    @property
+    def root(self) -> str:
+        """Hash over all rows, hex."""
 
 
 class Searchable(Protocol):
-    """A collection whose rows were verified."""
+    """A collection whose rows were verified (:class:`crag_core.collection.LoadedCollection`)."""
 
-    def search(
+    @property
+    def snapshot(self) -> Verified:
+        """The state that was verified last."""
+
+    def search_with_snapshot(
         self, vector: NDArray[np.float32], k: int = 10, fetch: int | None = None
-    ) -> Sequence[Any]:
-        """The ``k`` rows nearest to ``vector``."""
+    ) -> tuple[Sequence[FoundRow], Verified]:
+        """The ``k`` rows nearest to ``vector``, and the state that they are from."""
 
 
 class Embeds(Protocol):
@@ -59,45 +96,73 @@ class Passage:
     row_sha256: str
 
 
-class Library:
-    """The collection and its embedder, one question at a time."""
+@dataclass(frozen=True)
+class SnapshotRef:
+    """Which state of the collection answered: ``id``, ``sequence``, ``root`` (hex)."""
 
-    def __init__(self, collection: Searchable, embedder: Embeds, fetch: int | None) -> None:
+    id: str
+    sequence: int
+    root: str
+
+    @classmethod
+    def of(cls, snapshot: Verified) -> SnapshotRef:
+        """The reference to ``snapshot``."""
+        return cls(snapshot.id, snapshot.sequence, snapshot.root)
+
+
+@dataclass(frozen=True)
+class Found:
+    """Passages, best first, and the state of the collection that they are from."""
+
+    passages: list[Passage]
+    snapshot: SnapshotRef
+
+
+class Library:
+    """The collection and its embedder; safe to use from several threads."""
+
+    def __init__(self, collection: Searchable, embedder: Embeds, fetch: int | None = None) -> None:
         self._collection = collection
         self._embedder = embedder
         self._fetch = fetch
         self._lock = threading.Lock()
 
-    def search(self, question: str, k: int) -> list[Passage]:
-        """The ``k`` passages nearest to ``question``, best first.
+    @property
+    def snapshot(self) -> SnapshotRef:
+        """The state that was verified last."""
+        return SnapshotRef.of(self._collection.snapshot)
+
+    def search(self, question: str, k: int) -> Found:
+        """The ``k`` passages nearest to ``question``.
 
         Raises:
-            IntegrityViolated: a row is not the one that the owner wrote.
+            IntegrityViolated: a row is not the one that the owner wrote, or all were rolled back.
             Unreachable: the database does not answer.
         """
         with self._lock:
-            hits = self._collection.search(self._embedder.query(question), k, self._fetch)
-        return [
-            Passage(h.text, h.source, h.page, float(h.score), str(h.chunk_id), h.row_sha256)
+            vector = self._embedder.query(question)
+        hits, snapshot = self._collection.search_with_snapshot(vector, k, self._fetch)
+        passages = [
+            Passage(h.text, h.source, h.page, float(h.score), h.chunk_id, h.row_sha256)
             for h in hits
         ]
+        return Found(passages, SnapshotRef.of(snapshot))
 
     def similarity(self, question: str) -> Callable[[Sequence[str]], list[float]]:
         """A function that tells how near texts are to ``question``, by the embedder."""
 
         def near(texts: Sequence[str]) -> list[float]:
             with self._lock:
-                return [
-                    float(v)
-                    for v in self._embedder.passages(list(texts)) @ self._embedder.query(question)
-                ]
+                asked = self._embedder.query(question)
+                vectors = self._embedder.passages(list(texts))
+            return [float(value) for value in vectors @ asked]
 
         return near
 
 
 class PassageRetriever(BaseRetriever):
-    """A LangChain retriever over a :class:`Library`; a document's ``metadata["passage"]`` is the
-    :class:`Passage`."""
+    """A LangChain retriever over a :class:`Library`; in a document's ``metadata``, ``passage`` is
+    the :class:`Passage` and ``snapshot`` the :class:`SnapshotRef`."""
 
     _library: Library = PrivateAttr()
     _k: int = PrivateAttr()
@@ -111,7 +176,11 @@ class PassageRetriever(BaseRetriever):
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun
     ) -> list[Document]:
         del run_manager
+        found = self._library.search(query, self._k)
         return [
-            Document(page_content=passage.text, metadata={"passage": passage})
-            for passage in self._library.search(query, self._k)
+            Document(
+                page_content=passage.text,
+                metadata={"passage": passage, "snapshot": found.snapshot},
+            )
+            for passage in found.passages
         ]
