@@ -7,6 +7,7 @@ Pure: it reads what it is given. Where collateral comes from is another module's
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ TEXT_FIELDS = (
     "qe_identity",
 )
 HEX_FIELDS = ("root_ca_crl", "pck_crl", "tcb_info_signature", "qe_identity_signature")
+_FMSPC = re.compile(r"[0-9a-fA-F]{12}")
 _HINT = "Fetch it again with 'trustee collateral export', or give the file that belongs to it."
 
 
@@ -71,11 +73,12 @@ def parse_collateral(data: Mapping[str, Any]) -> Collateral:
     fmspc = info.get("fmspc")
     evaluation = info.get("tcbEvaluationDataNumber")
     other = identity.get("tcbEvaluationDataNumber")
-    if not isinstance(fmspc, str) or not _count(evaluation) or not _count(other):
+    named = isinstance(fmspc, str) and _FMSPC.fullmatch(fmspc)
+    if not named or not _count(evaluation) or not _count(other):
         raise BadInput("The collateral names no FMSPC or no TCB evaluation number.", hint=_HINT)
     return Collateral(
         fields=fields,
-        fmspc=fmspc.upper(),
+        fmspc=str(fmspc).upper(),
         tee=str(info.get("id", "SGX")).lower(),
         evaluation=min(int(str(evaluation)), int(str(other))),
         issued=min(_time(info, "issueDate"), _time(identity, "issueDate")),

@@ -133,9 +133,9 @@ def _check_collateral(
             f"{policy.minimum_evaluation} or more."
         )
     else:
-        fmspc = _fmspc(raw)
-        if fmspc and fmspc != collateral.fmspc:
-            why = f"The collateral is for FMSPC {collateral.fmspc}, the quote's is {fmspc}."
+        platform = quote_platform(raw)
+        if platform and platform[0] != collateral.fmspc:
+            why = f"The collateral is for FMSPC {collateral.fmspc}, the quote's is {platform[0]}."
     if why:
         return checks.add("collateral", False, why)
     found = f"FMSPC {collateral.fmspc}, valid until {when(collateral.expires)}"
@@ -152,16 +152,20 @@ def _qvl() -> Any:
         ) from None
 
 
-def _fmspc(raw: bytes) -> str:
-    """The platform family of the quote's PCK certificate, upper-case hex; empty if unreadable."""
+def quote_platform(raw: bytes) -> tuple[str, str, str] | None:
+    """FMSPC (upper-case hex), PCK CA and TEE that a quote names; None if it is unreadable.
+
+    Nothing is verified.
+    """
     qvl = _qvl()
     try:
-        return str(qvl.parse_quote(raw).fmspc()).upper()
+        parsed = qvl.parse_quote(raw)
+        return str(parsed.fmspc()).upper(), str(parsed.ca()), tee_of(raw)
     except ValueError:
-        return ""
+        return None
     except BaseException as error:  # noqa: BLE001 - a panic of Rust code is no Exception
         _only_panic(error)
-        return ""
+        return None
 
 
 def _only_panic(error: BaseException) -> None:
@@ -196,7 +200,7 @@ def _reason(error: ValueError) -> str:
     lines = [line for line in lines if line != "Caused by:"] or ["no reason is given"]
     head = lines[0].removeprefix("Verification failed: ")
     text = head if len(lines) == 1 else f"{head} ({lines[-1]})"
-    return text.encode("ascii", "replace").decode()[:300].rstrip(".")
+    return "".join(char if " " <= char <= "~" else "?" for char in text[:300]).rstrip(".")
 
 
 def _body(verified: Mapping[str, Any]) -> Mapping[str, Any]:
