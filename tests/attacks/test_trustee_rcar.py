@@ -275,3 +275,20 @@ def test_a_release_is_in_the_audit_log_and_no_content_is(place: Place, peer: Han
     text = (place.folder / "audit.jsonl").read_bytes()
     for hidden in (SECRET, SECRET.hex().encode(), token.encode(), peer.nonce.encode()):
         assert hidden not in text
+
+
+def test_a_session_unlocks_nothing_longer_than_its_token_lives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    brief = start(tmp_path / "brief", token_seconds=10)
+    try:
+        brief.allow(measurement())
+        peer = Handshake(brief.kbs)
+        peer.auth()
+        peer.attest(measurement())
+        assert peer.resource().status_code == 200
+        now = time.time()
+        monkeypatch.setattr("crag_core.trustee.local.kbs.time.time", lambda: now + 11)
+        assert kind(peer.resource()) == "TokenVerifierError"
+    finally:
+        brief.trustee.stop()

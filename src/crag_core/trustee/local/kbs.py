@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -116,14 +117,15 @@ class Kbs:
     def _claims(self, credentials: Credentials) -> Mapping[str, Any]:
         attested = self.sessions.claims(credentials.session_id)
         token = credentials.attestation or credentials.bearer
-        if attested is not None:
-            return attested
-        if not token:
-            raise KbsRefusal(401, "TokenNotFound", "Attestation Token not found")
         try:
-            return self.tokens.verify_rcar(token)
+            if attested is not None:
+                jws.check_times(attested, time.time(), leeway=0)
+                return attested
+            if token:
+                return self.tokens.verify_rcar(token)
         except jws.BadToken:
             raise KbsRefusal(401, "TokenVerifierError", "Token Verifier error") from None
+        raise KbsRefusal(401, "TokenNotFound", "Attestation Token not found")
 
     def _allowed(self, name: ResourceName, claims: Mapping[str, Any], policy: str) -> bool:
         data = {"resource-path": f"resource/{name}"}
