@@ -148,7 +148,8 @@ def _read_header(cursor: Cursor) -> list[int]:
     algorithms: list[int] = []
     for _ in range(header.number(4, "algorithm count")):
         number, size = header.number(2, "algorithm"), header.number(2, "digest size")
-        if number in algorithms or ALGORITHMS.get(number, ("", 0))[1] != size:
+        known = ALGORITHMS.get(number)
+        if number in algorithms or known is None or known[1] != size:
             raise cursor.malformed(f"its header names hash {number:#x} with {size} bytes")
         algorithms.append(number)
     if not algorithms:

@@ -158,6 +158,14 @@ def test_a_log_with_two_hashes_is_replayed_with_either() -> None:
     assert log.replay()[1] == hashlib.sha384(bytes(48) + hashlib.sha384(data).digest()).digest()
 
 
+@pytest.mark.parametrize("algorithm", ["00000000", "0c002000", "12002000"])
+def test_a_header_that_names_an_unknown_hash_is_refused(algorithm: str) -> None:
+    """Found by fuzzing: hash 0 with no bytes passed for a known one."""
+    header = logs.header().replace(bytes.fromhex("0c003000"), bytes.fromhex(algorithm))
+    with pytest.raises(AttestationRejected, match="hash"):
+        parse_ccel(header + logs.ccel(EVENTS)[len(header) :])
+
+
 def test_a_text_log_keeps_blanks_in_its_content() -> None:
     log, register = logs.text_log(["a b c d  e"])
     events, replayed = parse_text(log + b"\n")
