@@ -6,12 +6,14 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from crag_core.command import option
 from crag_core.config import home, read_secret_file
 from crag_core.errors import BadInput, Unreachable
-from crag_core.trustee.admin import AdminClient
+
+if TYPE_CHECKING:
+    from crag_core.trustee.admin import AdminClient
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -32,6 +34,8 @@ class AdminSettings:
             Unreachable: no URL is given and no local Trustee runs.
             BadInput: no key is given and the local folder has none, or the key cannot be used.
         """
+        from crag_core.trustee.admin import AdminClient
+
         folder = self.directory or home() / "trustee"
         url = self.trustee or _running(folder)
         return AdminClient(url, _key(self.admin_key_file, folder), ca=self.trustee_ca)

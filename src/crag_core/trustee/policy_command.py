@@ -7,14 +7,15 @@ import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from crag_core.command import command, console, option
 from crag_core.errors import BadInput, CragError
 from crag_core.trustee import release_policy
-from crag_core.trustee.admin import AdminClient
 from crag_core.trustee.admin_options import AdminSettings, admin_options
-from crag_core.trustee.kbs import resource_path
+
+if TYPE_CHECKING:
+    from crag_core.trustee.admin import AdminClient
 
 _DIGEST = re.compile(r"[0-9a-f]{64}|[0-9a-f]{96}|[0-9a-f]{128}")
 
@@ -59,9 +60,8 @@ def show(**settings: Any) -> None:
     "--resource",
     "resources",
     multiple=True,
-    required=True,
     metavar="URI",
-    help="A resource to release to that measurement; may be repeated.",
+    help="A resource to release to that measurement; may be repeated. A user's Trustee has none.",
 )
 @option("--replace", is_flag=True, help="Forget what was allowed before instead of adding to it.")
 @option("--dry-run", is_flag=True, help="Show what would be applied and change nothing.")
@@ -74,6 +74,8 @@ def apply(
     Without --replace the measurement is accepted beside those known already, so that an update
     can be rolled out; with it, every earlier one is refused from now on.
     """
+    from crag_core.trustee.kbs import resource_path
+
     names = [resource_path(name) for name in resources]
     values = _measurement(measurement)
     with AdminSettings(**settings).client() as admin:

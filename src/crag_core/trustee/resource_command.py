@@ -11,7 +11,6 @@ import click
 from crag_core.command import command, console, option
 from crag_core.errors import BadInput
 from crag_core.trustee.admin_options import AdminSettings, admin_options
-from crag_core.trustee.kbs import resource_path
 
 MAX_RESOURCE = 1024 * 1024
 
@@ -22,7 +21,7 @@ MAX_RESOURCE = 1024 * 1024
 @admin_options
 def set_(name: str, file: str, **settings: Any) -> None:
     """Set the resource NAME (kbs:///repository/type/tag) to the bytes of a file, as they are."""
-    path = resource_path(name)
+    path = _path(name)
     data = _read(file)
     with AdminSettings(**settings).client() as admin:
         admin.set_resource(path, data)
@@ -36,7 +35,7 @@ def set_(name: str, file: str, **settings: Any) -> None:
 @admin_options
 def delete(name: str, **settings: Any) -> None:
     """Delete the resource NAME; workloads that hold a copy keep it."""
-    path = resource_path(name)
+    path = _path(name)
     with AdminSettings(**settings).client() as admin:
         admin.delete_resource(path)
     console().result({"resource": path, "deleted": True}, f"kbs:///{path} is deleted")
@@ -54,6 +53,12 @@ def list_(**settings: Any) -> None:
             console().line(f"kbs:///{name}")
 
     console().result({"resources": names}, human)
+
+
+def _path(name: str) -> str:
+    from crag_core.trustee.kbs import resource_path
+
+    return resource_path(name)
 
 
 def _read(file: str) -> bytes:

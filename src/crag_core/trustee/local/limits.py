@@ -62,8 +62,9 @@ class DeadlineProtocol(H11Protocol):
 
     def on_response_complete(self) -> None:
         """Start the clock for the next request of this connection."""
+        before = self.cycle
         super().on_response_complete()
-        if not self.transport.is_closing():
+        if self.cycle is before and not self.transport.is_closing():
             self._start_clock()
 
     def connection_lost(self, exc: Exception | None) -> None:
