@@ -58,8 +58,10 @@ def ask(
             "No service is named.", hint="Name it with --url http://HOST:PORT or CRAG_USER_URL."
         )
     text = question.strip()
-    if not text or len(text.encode()) > MAX_QUESTION:
+    if not text or len(text.encode("utf-8", "surrogatepass")) > MAX_QUESTION:
         raise UsageError(f"A question has 1 to {MAX_QUESTION} bytes.", hint="Shorten it.")
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise UsageError("The question is not UTF-8 text.", hint="Check the terminal's encoding.")
     plan = Plan(Service.parse(url), trust, _proxy(proxy), passages, timeout)
     if trust.allow_insecure:
         console().warn(INSECURE_WARNING)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -29,13 +30,8 @@ def trust_options(function: F) -> F:
         allow_insecure_evidence: bool,
         **kwargs: Any,
     ) -> Any:
-        if not trustee:
-            raise UsageError(
-                "No Trustee is named, so nobody could verify the service.",
-                hint="Name your own with --trustee URL or CRAG_USER_TRUSTEE; 'crag-user trustee "
-                "serve' starts one on this machine.",
-            )
-        trust = Trust.of(trustee, trustee_certificate, policy_id, allow_insecure_evidence)
+        url = trustee or _running_here()
+        trust = Trust.of(url, trustee_certificate, policy_id, allow_insecure_evidence)
         return function(*args, trust=trust, **kwargs)
 
     for add in reversed(_OPTIONS):
@@ -43,8 +39,25 @@ def trust_options(function: F) -> F:
     return with_trust  # type: ignore[return-value]
 
 
+def _running_here() -> str:
+    """The URL of the Trustee that runs on this machine, as it announces itself."""
+    try:
+        return str(json.loads((home() / "trustee" / "endpoint.json").read_bytes())["url"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UsageError(
+            "No Trustee is named and none runs on this machine, so nobody could verify the "
+            "service.",
+            hint="Name your own with --trustee URL or CRAG_USER_TRUSTEE; 'crag-user trustee "
+            "serve' starts one on this machine.",
+        ) from None
+
+
 _OPTIONS = (
-    option("--trustee", metavar="URL", help="Your own Trustee, which appraises the evidence."),
+    option(
+        "--trustee",
+        metavar="URL",
+        help="Your own Trustee, which appraises the evidence; by default the one on this machine.",
+    ),
     option(
         "--trustee-certificate",
         type=click.Path(path_type=Path),

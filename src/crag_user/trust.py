@@ -101,8 +101,8 @@ class Trust:
             raise _with_report(
                 AttestationRejected(
                     f"The service's evidence was made by software ({ear.tee}), not by a TEE.",
-                    hint="Nothing was sent to it. To try crag without hardware, and without any "
-                    "protection, add --allow-insecure-evidence.",
+                    hint="Nothing that it could read was sent to it. To try crag without hardware, "
+                    "and without any protection, add --allow-insecure-evidence.",
                     code="insecure-evidence",
                 ),
                 report.as_json(),

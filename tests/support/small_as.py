@@ -40,9 +40,9 @@ def canonical(value: Any) -> bytes:
 
 
 class Http:
-    """A threaded server on a free loopback port whose handler is a method."""
+    """A threaded server on a loopback port, a free one by default, whose handler is a method."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -76,7 +76,7 @@ class Http:
         class Server(ThreadingHTTPServer):
             request_queue_size = 128
 
-        self.server = Server(("127.0.0.1", 0), Handler)
+        self.server = Server(("127.0.0.1", port), Handler)
         self.server.daemon_threads = True
         self.port = int(self.server.server_address[1])
         self.url = f"http://127.0.0.1:{self.port}"

@@ -14,6 +14,33 @@ import re
 from crag_core.errors import AttestationRejected, CragError, Unreachable
 
 _LIMIT = 300
+# Codes of TNG 2.12 that need no sentence of their own: the channel does not hold.
+_CODES = frozenset(
+    {
+        "BadExpireTimeStamp",
+        "ClientGenerateClientKeyFailed",
+        "ClientGetAttestationChallengeFaild",
+        "ClientGetBackgroundCheckResultFaild",
+        "ClientRequestKeyConfigFailed",
+        "ClientSelectHpkeConfigurationFailed",
+        "ClientVerifyServerAttestationResultFailed",
+        "ConnectUpstreamFailed",
+        "ConstructHttpResponseFailed",
+        "GenServerHpkeConfigurationResponseFailed",
+        "HttpCipherTextBadResponse",
+        "HttpPlainTextForwardError",
+        "InvalidOHttpRequest",
+        "InvalidOHttpResponse",
+        "InvalidOhttpApiHeaderValue",
+        "InvalidRequestPayload",
+        "NoActiveKey",
+        "RaContextCreationFailed",
+        "RejectNonTngRequest",
+        "ServerKeyConfigHintNotSpecified",
+        "ServerKeyConfigNotFound",
+        "ServerVerifyClientGetChallengeTokenFailed",
+    }
+)
 _STATUS = re.compile(
     r"EAR status is not affirming: got (?P<status>[a-z]+) for (?P<submod>[a-z0-9_-]+)"
     r"(?:, trustworthiness: (?P<vector>\{[^{}]*\}))?"
@@ -84,8 +111,8 @@ def _trustee_down(trustee: str, why: str = "does not answer") -> Unreachable:
 def _rejected(reason: str, service: str) -> AttestationRejected:
     return AttestationRejected(
         f"{service} is refused: {reason}.",
-        hint="Nothing was sent to it. Ask its provider, or your Trustee's administrator, what "
-        "changed.",
+        hint="Nothing that it could read was sent to it. Ask its provider, or your Trustee's "
+        "administrator, what changed.",
         details={"service": service, "reason": reason},
     )
 
@@ -184,12 +211,12 @@ def answer_error(body: bytes, *, service: str, trustee: str) -> CragError | None
         )
     if code == "HttpCipherTextForwardError":
         return service_down(service)
-    if code == "HttpCipherTextBadResponse":
-        if "HttpPlainTextForwardError" in message:
-            return Unreachable(
-                f"{service} proved itself, but the service behind its gateway does not answer.",
-                hint="Ask its provider, or try again later.",
-                details={"service": service},
-            )
-        return _rejected("its answer was not made for this channel", service)
-    return None
+    if code == "HttpCipherTextBadResponse" and "HttpPlainTextForwardError" in message:
+        return Unreachable(
+            f"{service} proved itself, but the service behind its gateway does not answer.",
+            hint="Ask its provider, or try again later.",
+            details={"service": service},
+        )
+    return (
+        _rejected("its answer was not made for this channel", service) if code in _CODES else None
+    )

@@ -111,7 +111,7 @@ def check_request(
     text = _text(target)
     if text.startswith("/") and tunnelled:
         path: str | None = text
-    elif "://" not in text.partition("?")[0]:
+    elif text.startswith(("/", "*")) or "://" not in text.partition("?")[0]:
         raise NotProxied(
             f"This is a proxy for {service.url}, not a web server.",
             hint=f"Set it as HTTP proxy and open {service.url}/.",
