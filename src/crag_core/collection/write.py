@@ -33,6 +33,7 @@ class Changes:
     old_members: list[tuple[bytes, bytes]] = field(default_factory=list)
     new_documents: list[StoredDocument] = field(default_factory=list)
     new_rows: list[StoredRow] = field(default_factory=list)
+    new_members: list[tuple[bytes, bytes]] = field(default_factory=list)
 
     def remove(self, stored: StoredDocument, info: DocumentInfo) -> None:
         """Take a document out with its rows."""
@@ -159,6 +160,7 @@ def _add(
         tags=label_tags(context, draft.labels),
         expires=draft.expires,
     )
+    members = [(row.id, row_digest(row)) for row in rows]
     moment = snapshots.now()
     info = DocumentInfo(
         id=row_name(identity),
@@ -168,9 +170,10 @@ def _add(
         updated=moment,
         expires=draft.expires,
         content_tag=draft.content_tag,
-        members=[(row.id, row_digest(row)) for row in rows],
+        members=members,
     )
     changes.new_rows.extend(rows)
+    changes.new_members.extend(members)
     changes.new_documents.append(seal_document(context, info))
 
 
@@ -233,7 +236,7 @@ def _check_old_rows(context: Context, writer: Writer, changes: Changes) -> None:
 def _apply(total: SetHash, changes: Changes) -> None:
     total.remove(row_element(*member) for member in changes.old_members)
     total.remove(document_element(document) for document in changes.old_documents)
-    total.add(row_element(row.id, row_digest(row)) for row in changes.new_rows)
+    total.add(row_element(*member) for member in changes.new_members)
     total.add(document_element(document) for document in changes.new_documents)
 
 

@@ -155,11 +155,15 @@ class EmbeddedServer:
         embedded_process.remove_stale_pid(self.data)
         settings = embedded_config.server_settings(self._socket_folder(), self.port)
         embedded_config.install(self.data, settings, user)
-        self._control_server(
-            user,
-            programs,
-            ["start", "-w", "-t", str(START_SECONDS), "-l", str(self.data / "server.log")],
-        )
+        log = self.data / "server.log"
+        arguments = [str(programs / "pg_ctl"), "start", "-D", str(self.data), "-l", str(log)]
+        if _run(user, [*arguments, "-w", "-t", str(START_SECONDS)]).returncode != 0:
+            raise CragError(
+                f"The embedded database in {self.data} does not start: "
+                f"{embedded_config.last_fatal(log)}",
+                hint=f"Its log is {log}.",
+                code="embedded-database",
+            )
 
     def _prepare_folders(self, user: Account, programs: Path) -> None:
         for folder in (self.data, self._socket_folder()):
@@ -184,22 +188,11 @@ class EmbeddedServer:
             )
         embedded_config.restrict_access(self.data, user)
 
-    def _control_server(self, user: Account, programs: Path, action: list[str]) -> None:
-        done = _run(user, [str(programs / "pg_ctl"), "-D", str(self.data), *action])
-        if done.returncode != 0:
-            reason = embedded_config.last_fatal(self.data / "server.log")
-            raise CragError(
-                f"The embedded database in {self.data} does not {action[0]}: {reason}",
-                hint=f"Its log is {self.data / 'server.log'}.",
-                code="embedded-database",
-            )
-
     def _stop(self) -> bool:
-        if embedded_process.postmaster(self.data) is None:
+        pid = embedded_process.postmaster(self.data)
+        if pid is None:
             return False
-        # Fast: open transactions are rolled back, nobody is waited for.
-        action = ["stop", "-m", "fast", "-w", "-t", str(STOP_SECONDS)]
-        self._control_server(account(), _programs(), action)
+        embedded_process.stop(pid, self.data, STOP_SECONDS)
         return True
 
     def _socket_folder(self) -> Path:

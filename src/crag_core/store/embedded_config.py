@@ -115,6 +115,8 @@ def create_user(settings: DatabaseSettings, name: str, password: str) -> None:
                     sql.Identifier(name), sql.Literal(verifier.decode())
                 )
             )
+            # Only a superuser may make an extension that is not marked as trusted.
+            connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
             connection.execute(
                 sql.SQL("GRANT CREATE ON DATABASE {} TO {}").format(
                     sql.Identifier(settings.database or name), sql.Identifier(name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from pathlib import Path
 
@@ -44,6 +46,24 @@ def wait_ready(data: Path, seconds: float) -> None:
                 hint="It may be recovering after a crash; the same command may be tried again.",
             )
         time.sleep(0.05)
+
+
+def stop(pid: int, data: Path, seconds: float) -> None:
+    """End the server: open transactions are rolled back, nobody is waited for.
+
+    Raises:
+        Unreachable: it still runs after ``seconds``.
+    """
+    # PostgreSQL 18 documentation, 18.5: SIGINT is the fast shutdown.
+    os.kill(pid, signal.SIGINT)
+    deadline = time.monotonic() + seconds
+    while serves(pid, data):
+        if time.monotonic() > deadline:
+            raise Unreachable(
+                f"The embedded database in {data} did not stop within {seconds:g} s.",
+                hint="It is writing to a slow disk, or it is stopped; try again.",
+            )
+        time.sleep(0.02)
 
 
 def serves(pid: int, data: Path) -> bool:

@@ -328,7 +328,7 @@ def _prepare(connection: BoundedConnection, where: str, *, create: bool) -> None
         # Another program may have made it while this one waited for the lock.
         if _version(connection) is None:
             connection.execute("SET LOCAL client_min_messages = warning")
-            connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+            _ensure_extension(connection, where)
             connection.execute(schema.SCHEMA)
             connection.execute("INSERT INTO crag.version VALUES (%s)", [schema.VERSION])
         connection.execute("COMMIT")
@@ -339,6 +339,17 @@ def _prepare(connection: BoundedConnection, where: str, *, create: bool) -> None
             f"{schema.VERSION}.",
             hint="Use the version of crag that wrote it.",
         )
+
+
+def _ensure_extension(connection: BoundedConnection, where: str) -> None:
+    try:
+        connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+    except pg.InsufficientPrivilege:
+        raise CragError(
+            f"The user of the database {where} may not add pgvector to it.",
+            hint="Have an administrator run `CREATE EXTENSION vector;` in that database once.",
+            code="database-permission",
+        ) from None
 
 
 def _version(connection: BoundedConnection) -> int | None:
