@@ -8,7 +8,7 @@ import click
 
 from crag_core.command import command, console, option
 from crag_core.errors import CragError
-from crag_core.gateway.endpoint import Endpoint, require_loopback
+from crag_core.gateway.endpoint import Endpoint, listen_endpoint, require_loopback
 from crag_user.options import trust_options
 from crag_user.service import Service
 from crag_user.session import Opened, opened, until_signal
@@ -22,7 +22,7 @@ from crag_user.trust import INSECURE_WARNING, Trust
     "--listen",
     default="127.0.0.1:41000",
     metavar="HOST:PORT",
-    help="Address of the proxy; only loopback.",
+    help="Address of the proxy; only loopback; port 0 takes a free one.",
 )
 @option("--once", is_flag=True, help="End after one request to the service.")
 def connect(url: str, trust: Trust, listen: str, once: bool) -> None:
@@ -32,7 +32,7 @@ def connect(url: str, trust: Trust, listen: str, once: bool) -> None:
     cannot prove itself, they get 502 with the reason, and nothing is sent.
     """
     service = Service.parse(url)
-    address = Endpoint.parse(listen, "address to listen on")
+    address = listen_endpoint(listen)
     require_loopback(address, "address to listen on")
     if trust.allow_insecure:
         console().warn(INSECURE_WARNING)

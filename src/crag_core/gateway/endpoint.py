@@ -98,6 +98,17 @@ class Endpoint:
         return {"host": self.host, "port": self.port}
 
 
+def listen_endpoint(text: str) -> Endpoint:
+    """The address to listen on: as :meth:`Endpoint.parse`, and port 0 takes a free one.
+
+    Raises:
+        UsageError: it is no address.
+    """
+    if text.endswith(":0"):
+        return free_endpoint(Endpoint.parse(f"{text[:-1]}1", "address to listen on").host)
+    return Endpoint.parse(text, "address to listen on")
+
+
 def free_endpoint(host: str = "127.0.0.1") -> Endpoint:
     """An address nobody listens on at this moment; whoever binds it must bear its being taken."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
