@@ -87,10 +87,15 @@ class LogEvent:
 
 @dataclass(frozen=True)
 class EventLog:
-    """A parsed log. ``algorithms``: those that the header names, in its order."""
+    """A parsed log.
+
+    ``algorithms``: those that the header names, in its order. ``size``: bytes of header and
+    events, without the end.
+    """
 
     algorithms: Sequence[str]
     events: Sequence[LogEvent]
+    size: int
 
     def replay(self, algorithm: str = "SHA-384") -> dict[int, bytes]:
         """The registers by index 1 to 4 after extending zeros with each event's digest.
@@ -134,7 +139,8 @@ def parse_ccel(log: bytes) -> EventLog:
         if len(events) >= _MAX_EVENTS:
             raise cursor.malformed(f"it has more than {_MAX_EVENTS} events")
         events.append(_read_event(cursor, algorithms))
-    return EventLog(tuple(ALGORITHMS[number][0] for number in algorithms), tuple(events))
+    names = tuple(ALGORITHMS[number][0] for number in algorithms)
+    return EventLog(names, tuple(events), cursor.position)
 
 
 def _read_header(cursor: Cursor) -> list[int]:

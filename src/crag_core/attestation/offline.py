@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from crag_core.attestation.aael import RTMR3_INDEX, Aael, events_of, is_text, parse_text
 from crag_core.attestation.anchors import PINNED, Anchors
-from crag_core.attestation.ccel import parse_ccel
 from crag_core.attestation.collateral import parse_collateral
+from crag_core.attestation.event_checks import examine_events
 from crag_core.attestation.gpu_evidence import load_gpu_evidence
 from crag_core.attestation.nvidia import ExaminedGpu, examine_gpu
-from crag_core.attestation.policy import EventPolicy, Policy
+from crag_core.attestation.policy import Policy
 from crag_core.attestation.quote import Quote
 from crag_core.attestation.rim import Rim, verify_rim
 from crag_core.attestation.tdx import Examined, examine_quote
@@ -33,6 +32,7 @@ def verify_recorded(
     gpu_nonce: bytes | None = None,
     policy: Policy | None = None,
     *,
+    agent_log: bytes | None = None,
     anchors: Anchors = PINNED,
 ) -> Verdict:
     """Judge evidence as of unix time ``at``.
@@ -45,6 +45,7 @@ def verify_recorded(
         gpu_report, gpu_certs: see :func:`crag_core.attestation.gpu_evidence.load_gpu_evidence`.
         gpu_nonce: 32 bytes the GPU was challenged with; without it, the GPU must answer to the
             first 32 bytes of the quote's report data.
+        agent_log: a text AAEL beside a CCEL, where the TD keeps two.
         policy: the rules; None is :class:`Policy`'s defaults.
         anchors: trust anchors; only tests give others than the pinned ones.
 
@@ -59,7 +60,9 @@ def verify_recorded(
     checks = Checks()
     stated = parse_collateral(collateral) if set(collateral) - {RIMS_MEMBER} else None
     examined = examine_quote(quote, stated, at, policy.quote, checks, anchors)
-    _check_events(examined.quote, event_log, policy.events, checks)
+    logs = [] if event_log is None else [event_log]
+    logs += [] if agent_log is None else [agent_log]
+    examine_events(examined.quote, logs, policy.events, checks)
     gpus = _check_gpus(
         examined, gpu_report, gpu_certs, gpu_nonce, collateral, at, policy, checks, anchors
     )
@@ -72,63 +75,6 @@ def verify_recorded(
         tcb=examined.tcb,
         gpu=gpus,
     )
-
-
-def _check_events(
-    quote: Quote | None, log: bytes | None, policy: EventPolicy, checks: Checks
-) -> None:
-    wanted = policy.required or policy.contains or policy.exclusive
-    if log is None:
-        if wanted:
-            checks.add("event-log", False, "The policy wants an event log, there is none.")
-        return
-    if quote is None:
-        checks.add("event-log", False, "There is no quote to compare the event log with.")
-        return
-    with checks.step("event-log"):
-        if is_text(log):
-            events, register = parse_text(log)
-            replayed = {RTMR3_INDEX: register}
-        else:
-            parsed = parse_ccel(log)
-            events, replayed = events_of(parsed), parsed.replay()
-        _compare(quote, replayed, len(replayed) == 1, policy, checks)
-        _match(events, policy, checks)
-
-
-def _compare(
-    quote: Quote, replayed: Mapping[int, bytes], partial: bool, policy: EventPolicy, checks: Checks
-) -> None:
-    wrong = [
-        f"RTMR{index - 1}" for index in sorted(replayed) if replayed[index] != quote.rtmr(index - 1)
-    ]
-    if wrong:
-        detail = f"The event log does not replay to the quote's {', '.join(wrong)}."
-        checks.add("event-log", False, detail)
-    elif partial and policy.required:
-        checks.add("event-log", False, "The event log covers RTMR3 only, the policy wants all.")
-    else:
-        covered = "RTMR3" if partial else "RTMR0 to RTMR3"
-        checks.add("event-log", True, f"It replays to the quote's {covered}")
-
-
-def _match(events: Sequence[Aael], policy: EventPolicy, checks: Checks) -> None:
-    lines = [event.line() for event in events]
-    for wanted in policy.contains:
-        line = f"{wanted.domain} {wanted.operation} {wanted.content}"
-        found = line in lines
-        detail = line if found else f"The event log lacks the event '{line}'."
-        checks.add(f"event {wanted.domain}/{wanted.operation}", found, detail)
-    for domain in sorted(policy.exclusive):
-        allowed = sorted(
-            f"{wanted.domain} {wanted.operation} {wanted.content}"
-            for wanted in policy.contains
-            if wanted.domain == domain
-        )
-        present = sorted(event.line() for event in events if event.domain == domain)
-        ok = present == allowed
-        detail = f"{len(present)} events" if ok else f"The domain {domain} has other events."
-        checks.add(f"events of {domain}", ok, detail)
 
 
 def _check_gpus(

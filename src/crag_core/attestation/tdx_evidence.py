@@ -1,0 +1,153 @@
+"""The TDX evidence object of the Trustees: made in the TD, taken apart and judged outside.
+
+``{"quote": b64, "cc_eventlog": b64 or null, "aa_eventlog": text or null, "gpu_evidence": object or
+null}``. Trustee 1.5 keeps the agent's log apart, later ones have it inside ``cc_eventlog``.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from crag_core.attestation.anchors import PINNED, Anchors
+from crag_core.attestation.ccel import MAX_LOG, parse_ccel
+from crag_core.attestation.offline import verify_recorded
+from crag_core.attestation.policy import Policy
+from crag_core.attestation.tsm import REPORT_DATA, TsmReports
+from crag_core.attestation.verdict import Verdict
+from crag_core.errors import AttestationRejected, NotSupported
+
+CCEL = Path("/sys/firmware/acpi/tables/data/CCEL")
+_END = b"\xff" * 8
+
+
+class TdxSource:
+    """Evidence of the TD that this process runs in.
+
+    Args:
+        reports: makes quotes.
+        ccel: the kernel's copy of the event log; evidence has none where the file is absent.
+        gpus: gives the GPUs' evidence object for a nonce of 32 bytes, or None.
+    """
+
+    def __init__(
+        self,
+        reports: TsmReports,
+        *,
+        ccel: Path = CCEL,
+        gpus: Callable[[bytes], Mapping[str, Any]] | None = None,
+    ) -> None:
+        self._reports = reports
+        self._ccel = ccel
+        self._gpus = gpus
+
+    @property
+    def tee(self) -> str:
+        """``tdx``."""
+        return "tdx"
+
+    def evidence(self, report_data: bytes) -> dict[str, Any]:
+        """Evidence over ``report_data`` (1 to 64 bytes); GPUs answer to its first 32 bytes.
+
+        Raises:
+            BadInput, NotSupported, CragError, AttestationRejected: as :meth:`TsmReports.quote`;
+                the last one also where the event log is malformed.
+        """
+        quote = self._reports.quote(report_data)
+        log = self._event_log()
+        nonce = report_data.ljust(REPORT_DATA, b"\0")[:32]
+        return {
+            "quote": base64.b64encode(quote).decode(),
+            "cc_eventlog": base64.b64encode(log).decode() if log is not None else None,
+            "gpu_evidence": dict(self._gpus(nonce)) if self._gpus is not None else None,
+        }
+
+    def additional(self, report_data: bytes) -> dict[str, Any] | None:
+        """None: GPUs are inside the evidence itself."""
+        del report_data
+        return None
+
+    def _event_log(self) -> bytes | None:
+        """The event log without the unused end of its table."""
+        try:
+            raw = self._ccel.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise NotSupported(
+                f"The event log {self._ccel} cannot be read: {error.strerror}.",
+                hint="Run this as root.",
+            ) from None
+        if not raw.strip(b"\xff") or not raw.strip(b"\0"):
+            return None
+        return raw[: parse_ccel(raw).size] + _END
+
+
+def verify_tdx_evidence(
+    evidence: Mapping[str, Any],
+    report_data: bytes,
+    collateral: Mapping[str, Any],
+    at: int,
+    policy: Policy | None = None,
+    *,
+    anchors: Anchors = PINNED,
+) -> Verdict:
+    """Judge an evidence object that must be over ``report_data`` (1 to 64 bytes).
+
+    Raises:
+        AttestationRejected: the object itself cannot be read.
+        BadInput, NotSupported: as :func:`verify_recorded`.
+    """
+    policy = policy or Policy()
+    expected = frozenset({report_data.ljust(REPORT_DATA, b"\0")})
+    pinned = {**policy.quote.measurements, "report_data": expected}
+    bound = replace(policy, quote=replace(policy.quote, measurements=pinned))
+    quote = _bytes(evidence, "quote", MAX_LOG)
+    if quote is None:
+        raise _malformed("it has no quote")
+    agent = evidence.get("aa_eventlog")
+    if agent is not None and not isinstance(agent, str):
+        raise _malformed("its aa_eventlog is no text")
+    return verify_recorded(
+        quote,
+        collateral,
+        at,
+        _bytes(evidence, "cc_eventlog", MAX_LOG),
+        _gpus(evidence),
+        policy=bound,
+        agent_log=agent.encode("utf-8", "replace") if agent else None,
+        anchors=anchors,
+    )
+
+
+def _bytes(evidence: Mapping[str, Any], name: str, limit: int) -> bytes | None:
+    value = evidence.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, str) or len(value) > 2 * limit:
+        raise _malformed(f"its {name} is no text of base64")
+    try:
+        return base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError):
+        raise _malformed(f"its {name} is not base64") from None
+
+
+def _gpus(evidence: Mapping[str, Any]) -> bytes | None:
+    value = evidence.get("gpu_evidence")
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        raise _malformed("its gpu_evidence is no object")
+    try:
+        return json.dumps(value).encode()
+    except (TypeError, ValueError, RecursionError):
+        raise _malformed("its gpu_evidence is not JSON") from None
+
+
+def _malformed(why: str) -> AttestationRejected:
+    return AttestationRejected(f"The TDX evidence is malformed: {why}.", code="malformed-evidence")
