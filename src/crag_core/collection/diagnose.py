@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from crag_core.collection.documents import DocumentInfo, open_document
+from crag_core.collection.documents import DocumentInfo, document_digest, open_document
 from crag_core.collection.evidence import Evidence
 from crag_core.collection.exchanges import explain_suspects
 from crag_core.collection.report import Violation
@@ -70,8 +70,14 @@ def _closed_documents(
     known = {row_name(key) for key in evidence.documents}
     candidates = [*own, *(name for name in named if name not in own and name not in known)]
     found = []
+    originals = {digest: row_name(key) for key, digest in evidence.digests.items()}
     for number, document in enumerate(evidence.closed):
         name = row_name(document.id)
+        original = originals.get(document_digest(document))
+        if original is not None:
+            what = f"a copy of the description of document {original}"
+            found.append(Violation("added", name, what))
+            continue
         tried = candidates[:MAX_TRIED] if number < MAX_TRIED else []
         info = _reopened(evidence, document, [each for each in tried if each != name])
         if info is None:

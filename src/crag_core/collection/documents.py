@@ -73,9 +73,9 @@ def document_digest(document: StoredDocument) -> bytes:
     ).digest()
 
 
-def document_element(document: StoredDocument) -> bytes:
+def document_element(identity: bytes, digest: bytes) -> bytes:
     """What stands for a document in the set hash."""
-    return _DOCUMENT + lp(document.id) + lp(document_digest(document))
+    return _DOCUMENT + lp(identity) + lp(digest)
 
 
 def seal_document(context: Context, info: DocumentInfo) -> StoredDocument:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from crag_core.collection.context import Context
-from crag_core.collection.documents import DocumentInfo
+from crag_core.collection.documents import DocumentInfo, document_element
 from crag_core.collection.rows import row_element
 from crag_core.sethash import SetHash
 from crag_core.store.interface import StoredDocument, StoredRow
@@ -27,12 +27,12 @@ class Evidence:
     ``documents``: those that opened. ``expected``: the rows that they name. ``intact``: id and
     digest of the rows that are as they say. ``suspects``: rows that they name and that are
     otherwise. ``strangers``: rows that none names. ``closed``: documents that do not open.
-    ``repeated``: ids that occur twice. ``elements``: a document's element of the set hash.
+    ``repeated``: ids that occur twice. ``digests``: those of the documents that opened.
     """
 
     context: Context
     documents: dict[bytes, DocumentInfo] = field(default_factory=dict)
-    elements: dict[bytes, bytes] = field(default_factory=dict)
+    digests: dict[bytes, bytes] = field(default_factory=dict)
     expected: dict[bytes, Expected] = field(default_factory=dict)
     intact: dict[bytes, bytes] = field(default_factory=dict)
     closed: list[StoredDocument] = field(default_factory=list)
@@ -50,7 +50,7 @@ class Evidence:
         """The one document that, with its rows, is all that ``actual`` has over ``signed``."""
         for key, info in self.documents.items():
             trial = signed.copy()
-            trial.add([self.elements[key]])
+            trial.add([document_element(key, self.digests[key])])
             trial.add(row_element(*member) for member in info.members)
             if trial == actual:
                 return info

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from crag_core.collection.context import Context
 from crag_core.collection.diagnose import diagnose
-from crag_core.collection.documents import document_element, open_document
+from crag_core.collection.documents import document_digest, document_element, open_document
 from crag_core.collection.evidence import Evidence
 from crag_core.collection.report import SNAPSHOT, Kind, Verification, Violation
 from crag_core.collection.rows import opens, row_digest, row_element
@@ -90,12 +90,12 @@ class _Run:
     def documents(self, reader: Reader) -> None:
         for batch in reader.documents(self.context.generation):
             self.document_count += len(batch)
-            elements = [document_element(document) for document in batch]
-            self.total.add(elements)
-            for document, element in zip(batch, elements, strict=True):
-                self._document(document, element)
+            for document in batch:
+                digest = document_digest(document)
+                self.total.add([document_element(document.id, digest)])
+                self._document(document, digest)
 
-    def _document(self, document: StoredDocument, element: bytes) -> None:
+    def _document(self, document: StoredDocument, digest: bytes) -> None:
         try:
             info = open_document(self.context, document)
         except IntegrityViolated:
@@ -105,7 +105,7 @@ class _Run:
             self.evidence.repeated.append(document.id)
             return
         self.evidence.expect(info)
-        self.evidence.elements[info.key] = element
+        self.evidence.digests[info.key] = digest
 
     def rows(self, reader: Reader) -> None:
         for batch in reader.rows(self.context.generation):

@@ -10,6 +10,7 @@ from crag_core import snapshot as snapshots
 from crag_core.collection.context import Context
 from crag_core.collection.documents import (
     DocumentInfo,
+    document_digest,
     document_element,
     open_document,
     seal_document,
@@ -235,9 +236,9 @@ def _check_old_rows(context: Context, writer: Writer, changes: Changes) -> None:
 
 def _apply(total: SetHash, changes: Changes) -> None:
     total.remove(row_element(*member) for member in changes.old_members)
-    total.remove(document_element(document) for document in changes.old_documents)
+    total.remove(document_element(each.id, document_digest(each)) for each in changes.old_documents)
     total.add(row_element(*member) for member in changes.new_members)
-    total.add(document_element(document) for document in changes.new_documents)
+    total.add(document_element(each.id, document_digest(each)) for each in changes.new_documents)
 
 
 def _stored(context: Context, made: Snapshot, total: SetHash) -> StoredSnapshot:
