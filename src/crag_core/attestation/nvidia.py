@@ -21,7 +21,7 @@ from crag_core.attestation.policy import GpuPolicy
 from crag_core.attestation.rim import DRIVER, VBIOS, Rim
 from crag_core.attestation.spdm import FWID, Report, parse_report
 from crag_core.attestation.verdict import Checks
-from crag_core.attestation.x509chain import load_chain, verify_chain
+from crag_core.attestation.x509chain import UNREADABLE, load_chain, verify_chain
 from crag_core.errors import AttestationRejected
 
 FWID_OID = x509.ObjectIdentifier("2.23.133.5.4.1")
@@ -124,12 +124,12 @@ def certified_fwid(leaf: x509.Certificate) -> bytes:
     """
     try:
         extension = leaf.extensions.get_extension_for_oid(FWID_OID)
-    except (x509.ExtensionNotFound, ValueError):
+    except (x509.ExtensionNotFound, *UNREADABLE):
         raise _refused("The GPU's certificate names no firmware identity.") from None
     value = extension.value
     raw = value.value if isinstance(value, x509.UnrecognizedExtension) else b""
     tail = b"\x30\x3d" + _OID_SHA384 + b"\x04\x30"
-    body = raw[3:] if raw[:2] == b"\x30\x81" and raw[2:3] == bytes([len(raw) - 3]) else b""
+    body = raw[3:] if raw[:2] == b"\x30\x81" and raw[2:3] and raw[2] == len(raw) - 3 else b""
     place = len(body) - _FWID_SIZE - len(tail)
     key = b"\x30\x76"
     # version INTEGER (3 bytes), then the P-384 key (0x76 bytes), then nothing but the FWID.

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from crag_core.attestation.spdm import Report
-from crag_core.attestation.x509chain import MAX_CERTIFICATES, verify_chain
+from crag_core.attestation.x509chain import MAX_CERTIFICATES, UNREADABLE, verify_chain
 from crag_core.attestation.xmlsig import Element, read_signed, refused
 from crag_core.errors import AttestationRejected
 
@@ -67,7 +67,7 @@ def verify_rim(document: bytes, anchor: bytes, at: int) -> Rim:
         if not 0 < len(signed.certificates) <= MAX_CERTIFICATES:
             raise refused(f"it carries {len(signed.certificates)} certificates")
         chain = [x509.load_der_x509_certificate(der) for der in signed.certificates]
-    except ValueError:
+    except UNREADABLE:
         raise refused("a certificate in it cannot be read") from None
     key = verify_chain(chain, anchor, at, "RIM's certificate chain")
     if len(signed.signature) != 96:

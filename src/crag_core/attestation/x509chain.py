@@ -9,11 +9,23 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.utils import CryptographyDeprecationWarning
 
 from crag_core.errors import AttestationRejected
 
 MAX_PEM = 64 * 1024
 MAX_CERTIFICATES = 8
+# Everything that `cryptography` raises for a certificate, also later, when a part of it is read;
+# the last one where warnings are errors.
+UNREADABLE = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+    CryptographyDeprecationWarning,
+)
 _KNOWN_CRITICAL = {x509.KeyUsage.oid, x509.BasicConstraints.oid}
 
 
@@ -25,7 +37,7 @@ def load_chain(pem: bytes, what: str) -> list[x509.Certificate]:
     """
     try:
         found = x509.load_pem_x509_certificates(pem[: MAX_PEM + 1]) if len(pem) <= MAX_PEM else []
-    except (ValueError, UnsupportedAlgorithm, TypeError):
+    except UNREADABLE:
         raise _refused(what, "cannot be read") from None
     if not 0 < len(found) <= MAX_CERTIFICATES:
         raise _refused(what, f"has {len(found)} certificates")
@@ -51,7 +63,7 @@ def verify_chain(
         raise _refused(what, "is empty")
     try:
         return _verify(chain, anchor, at, what)
-    except (ValueError, UnsupportedAlgorithm, TypeError):
+    except UNREADABLE:
         raise _refused(what, "has a certificate that cannot be read") from None
 
 
@@ -62,6 +74,8 @@ def _verify(
     keys = [_key(certificate, what) for certificate in chain]
     for number, certificate in enumerate(chain):
         label = f"{what} (certificate {number})"
+        if certificate.serial_number <= 0:
+            raise _refused(label, "has a serial number that is not positive")
         _check_dates(certificate, at, label)
         _check_extensions(certificate, number, label)
         issuer = chain[number + 1] if number + 1 < len(chain) else None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import hashlib
 from collections.abc import Callable
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +16,7 @@ from crag_core.attestation.aael import is_text, parse_text
 from crag_core.attestation.ccel import parse_ccel
 from crag_core.attestation.claims import event_claims
 from crag_core.attestation.gpu_evidence import load_gpu_evidence
+from crag_core.attestation.nvidia import certified_fwid
 from crag_core.attestation.quote import parse_quote
 from crag_core.attestation.rim import verify_rim
 from crag_core.attestation.spdm import parse_report
@@ -21,7 +24,7 @@ from crag_core.attestation.x509chain import load_chain, verify_chain
 from crag_core.errors import AttestationRejected, CragError
 from support import logs
 from support.fake_intel import NOW
-from support.fake_nvidia import point
+from support.fake_nvidia import pem, point
 from support.hardware import anchors, intel, judge, nvidia
 
 NONCE = bytes(range(32))
@@ -29,6 +32,15 @@ NONCE = bytes(range(32))
 
 def chain_of(data: bytes) -> None:
     verify_chain(load_chain(data, "chain"), point(nvidia().root_key), NOW, "chain")
+
+
+def certificate_of(der: bytes) -> None:
+    """A leaf of these bytes, in front of a good chain."""
+    body = base64.encodebytes(der)
+    leaf = b"-----BEGIN CERTIFICATE-----\n" + body + b"-----END CERTIFICATE-----\n"
+    chain = load_chain(leaf + pem(nvidia().ica, nvidia().root), "chain")
+    verify_chain(chain, point(nvidia().root_key), NOW, "chain")
+    certified_fwid(chain[0])
 
 
 def ccel(data: bytes) -> None:
@@ -54,6 +66,7 @@ SEEDS: dict[str, tuple[Callable[[bytes], object], bytes]] = {
     "aael": (parse_text, logs.text_log(["a b c", "d e f g"])[0]),
     "spdm": (parse_report, nvidia().report(NONCE)),
     "chain": (chain_of, nvidia().chain),
+    "certificate": (certificate_of, nvidia().leaf.public_bytes(Encoding.DER)),
     "rim": (rim, nvidia().rim().encode()),
     "gpu json": (
         lambda data: load_gpu_evidence(data, None),
@@ -164,6 +177,12 @@ def test_a_header_that_names_an_unknown_hash_is_refused(algorithm: str) -> None:
     header = logs.header().replace(bytes.fromhex("0c003000"), bytes.fromhex(algorithm))
     with pytest.raises(AttestationRejected, match="hash"):
         parse_ccel(header + logs.ccel(EVENTS)[len(header) :])
+
+
+def test_a_certificate_with_an_extension_twice_is_refused() -> None:
+    twice = nvidia().ica.public_bytes(Encoding.DER).replace(b"\x55\x1d\x0f", b"\x55\x1d\x13")
+    with pytest.raises(AttestationRejected, match="cannot be read"):
+        certificate_of(twice)
 
 
 def test_a_text_log_keeps_blanks_in_its_content() -> None:
