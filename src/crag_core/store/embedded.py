@@ -152,7 +152,7 @@ class EmbeddedServer:
         self._prepare_folders(user, programs)
         if not (self.data / "global" / "pg_control").exists():
             self._initialise(user, programs)
-        embedded_process.remove_stale_pid(self.data)
+        embedded_process.clear_stale(self.data, self._socket_folder(), STOP_SECONDS)
         settings = embedded_config.server_settings(self._socket_folder(), self.port)
         embedded_config.install(self.data, settings, user)
         log = self.data / "server.log"

@@ -83,14 +83,24 @@ def servers(data: Path) -> list[int]:
     return [pid for pid in numbers if serves(pid, data)]
 
 
-def remove_stale_pid(data: Path) -> bool:
-    """Remove a ``postmaster.pid`` whose server is gone; whether there was one.
+def clear_stale(data: Path, socket_folder: Path, seconds: float) -> None:
+    """Remove the lock files of a server that is gone, once all of its processes are.
 
-    Without this PostgreSQL refuses to start when another process has the recorded number by
-    chance. Nothing is removed while any server process works in the folder.
+    PostgreSQL takes a lock file for good when any process has the recorded number: another
+    program's by chance, or the dead server itself where nobody collects zombies, as in many
+    containers. What counts here is whether a server process works in the folder.
+
+    Raises:
+        Unreachable: processes of the dead server are still there after ``seconds``.
     """
-    path = data / "postmaster.pid"
-    if not path.exists() or servers(data):
-        return False
-    path.unlink(missing_ok=True)
-    return True
+    deadline = time.monotonic() + seconds
+    while left := servers(data):
+        if time.monotonic() > deadline:
+            raise Unreachable(
+                f"The embedded database in {data} died, and its processes {left} do not end.",
+                hint="Wait until they have written what they hold, or end them; then try again.",
+            )
+        time.sleep(0.05)
+    (data / "postmaster.pid").unlink(missing_ok=True)
+    for lock in socket_folder.glob(".s.PGSQL.*"):
+        lock.unlink(missing_ok=True)
