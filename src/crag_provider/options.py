@@ -66,7 +66,7 @@ _OPTIONS = (
         help="Fail where the owner's Trustee has no anchor, instead of warning.",
     ),
     option("--data-key-check", metavar="KCV", help="Check value that the data key must have."),
-    option("--collection", default="default", help="The owner's collection."),
+    option("--collection", default="documents", help="The owner's collection."),
     option("--model", "model", type=PATH, metavar="DIR", help="Folder of the encrypted model."),
     option("--model-oss-bucket-path", metavar="PATH", help="The same as a path or file:// URL."),
     option(
@@ -108,7 +108,7 @@ _OPTIONS = (
         help="Tokens of a prompt with its answer.",
     ),
     option("--llm-parallel", type=click.IntRange(1, 64), default=2, help="Answers at a time."),
-    option("--llm-threads", type=click.IntRange(0, 1024), default=0, help="0: one per core."),
+    option("--llm-threads", type=click.IntRange(0, 1024), default=0, help="0: all cores but one."),
     option(
         "-k",
         "--passages",

@@ -10,16 +10,45 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from crag_core.attestation.canonical import canonical_json
-from crag_provider.rag.passages import SnapshotRef
 
 FORMAT = "crag/receipt/v1"
 DOMAIN = b"crag/receipt/v1\0"
 KEPT = 10_000
+
+
+class Verified(Protocol):
+    """The state of a collection (:class:`crag_core.snapshot.Snapshot`)."""
+
+    @property
+    def id(self) -> str:
+        """16 hex digits."""
+
+    @property
+    def sequence(self) -> int:
+        """Its number."""
+
+    @property
+    def root(self) -> str:
+        """Hash over all rows, hex."""
+
+
+@dataclass(frozen=True)
+class SnapshotRef:
+    """Which state of the collection answered: ``id``, ``sequence``, ``root`` (hex)."""
+
+    id: str
+    sequence: int
+    root: str
+
+    @classmethod
+    def of(cls, snapshot: Verified) -> SnapshotRef:
+        """The reference to ``snapshot``."""
+        return cls(snapshot.id, snapshot.sequence, snapshot.root)
 
 
 @dataclass(frozen=True)

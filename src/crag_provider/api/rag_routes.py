@@ -30,19 +30,18 @@ class RagQuery(BaseModel):
 
 
 def asked(text: str) -> str:
-    """The question in ``text``, without blanks around it.
+    """``text`` as it stands, where it is a question: receipts hash exactly what was sent.
 
     Raises:
         BadInput: nothing is asked, or it is too long or not well-formed text.
     """
-    question = text.strip()
-    if not question or len(question) > MAX_QUESTION:
+    if not text.strip() or len(text) > MAX_QUESTION:
         raise BadInput(f"A question has 1 to {MAX_QUESTION} characters.")
     try:
-        question.encode()
+        text.encode()
     except UnicodeEncodeError:
         raise BadInput("The question is not well-formed Unicode.") from None
-    return question
+    return text
 
 
 def rag_routes(service: RagService) -> APIRouter:

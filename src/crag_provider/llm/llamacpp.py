@@ -27,7 +27,7 @@ _MAX_LINE = 65536
 @dataclass(frozen=True)
 class LlamaLimits:
     """Sizes: ``context`` in tokens per request, ``parallel`` requests, ``max_tokens`` per answer,
-    ``threads`` (0: one per core)."""
+    ``threads`` (0: all cores but one)."""
 
     context: int = 2048
     parallel: int = 2
@@ -81,7 +81,8 @@ def llamacpp(
         "context": limits.context,
         "parallel": limits.parallel,
         "max_tokens": limits.max_tokens,
-        "threads": limits.threads or len(os.sched_getaffinity(0)),
+        # One core stays free: a thread that must wait for it costs llama.cpp tenfold.
+        "threads": limits.threads or max(1, len(os.sched_getaffinity(0)) - 1),
     }
     process = start(
         [sys.executable, "-I", "-m", "crag_provider.llm.llamacpp_child"],

@@ -14,10 +14,11 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from crag_provider.rag.passages import Library, Passage, PassageRetriever, SnapshotRef
-from crag_provider.rag.sentences import Sentence, in_order, rank, split
+from crag_provider.rag.passages import Library, Passage, PassageRetriever
+from crag_provider.rag.sentences import Sentence, finished, in_order, rank, split
 from crag_provider.rag.style import Style
 from crag_provider.rag.support import Checker
+from crag_provider.receipts import SnapshotRef
 
 if TYPE_CHECKING:
     from langchain_core.runnables import Runnable
@@ -141,12 +142,9 @@ class Answerer:
         held = ""
         given = {"question": question, "context": self._context(texts, ranked)}
         async for part in self._chain.astream(given):
-            held += part
-            finished = split(held)[:-1]
-            if finished:
-                held = held[held.rindex(finished[-1].text) + len(finished[-1].text) :]
-            for one in finished:
-                yield one.text
+            whole, held = finished(held + part)
+            for one in whole:
+                yield one
         for one in split(held):
             yield one.text
 

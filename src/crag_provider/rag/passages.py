@@ -12,6 +12,8 @@ from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
 from pydantic import PrivateAttr
 
+from crag_provider.receipts import SnapshotRef, Verified
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -43,22 +45,6 @@ class FoundRow(Protocol):
     @property
     def row_sha256(self) -> str:
         """Digest of the row as stored, hex."""
-
-
-class Verified(Protocol):
-    """The state of a collection (:class:`crag_core.snapshot.Snapshot`)."""
-
-    @property
-    def id(self) -> str:
-        """16 hex digits."""
-
-    @property
-    def sequence(self) -> int:
-        """Its number."""
-
-    @property
-    def root(self) -> str:
-        """Hash over all rows, hex."""
 
 
 class Searchable(Protocol):
@@ -94,20 +80,6 @@ class Passage:
     score: float
     row_id: str
     row_sha256: str
-
-
-@dataclass(frozen=True)
-class SnapshotRef:
-    """Which state of the collection answered: ``id``, ``sequence``, ``root`` (hex)."""
-
-    id: str
-    sequence: int
-    root: str
-
-    @classmethod
-    def of(cls, snapshot: Verified) -> SnapshotRef:
-        """The reference to ``snapshot``."""
-        return cls(snapshot.id, snapshot.sequence, snapshot.root)
 
 
 @dataclass(frozen=True)

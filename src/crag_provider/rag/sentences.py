@@ -12,18 +12,26 @@ from crag_provider.rag.words import content
 # A full stop ends an English sentence when something like a beginning follows; not after the
 # usual abbreviations and initials. A CJK full stop always does.
 _ABBREVIATED = re.compile(
-    r"(?:\b(?:[A-Z]|Mr|Mrs|Ms|Dr|Prof|St|Sr|Jr|No|Nos|vs|etc|e\.g|i\.e|cf|al|ca|Inc|Ltd|Co|Corp|"
-    r"Gen|Col|Lt|Sgt|Rev|Hon|Fig|Vol|pp|approx|[A-Z]\.[A-Z]))\.$"
+    r"\b(?:[A-Z]|[A-Z]\.[A-Z]|No|Nos|St|Co|Gen|Col|Hon|Rev|"
+    r"(?i:Mr|Mrs|Ms|Dr|Prof|Sr|Jr|vs|etc|e\.g|i\.e|cf|ca|Inc|Ltd|Corp|Lt|Sgt|Fig|Vol|pp|approx))\.$"
 )
 _BREAK = re.compile(
-    r"[。！？；]+[”’」』）)\"]*\s*|[.!?]+[\"'”’)\]]*\s+(?=[\"'“‘(\[]?[A-Z0-9\u2e80-\u9fff])|\s*\n\s*"
+    r"[。！？；]+[”’」』）)\"]*\s*|[.!?]+[\"'”’)\]]*\s+(?=[\"'“‘(\[]?[A-Z0-9\u2e80-\u9fff])|"
+    r"\s*\n\s*\n\s*|\s*\n\s*(?=#|[-*+•] |\d+[.)、] |\|)|(?<=\|)\s*\n\s*"
 )
+_HEADING = re.compile(r"#{1,6} [^\n]*(?:\n\s*|$)")
+# A line break inside a sentence: nothing between two CJK characters, a blank elsewhere.
+_WRAP = re.compile(r"(?<=[\u2e80-\u9fff])\s*\n\s*(?=[\u2e80-\u9fff])")
+# Shortened first, so that long runs of them cost no time below.
+_BLANKS = re.compile(r"[^\S\n]+")
+_BLANK_LINES = re.compile(r"(?: ?\n){3,}")
 MAX_CHARACTERS = 600
 
 
 @dataclass(frozen=True)
 class Sentence:
-    """A verbatim piece of passage number ``passage`` (from 0), the ``index``-th there."""
+    """A piece of passage number ``passage`` (from 0), the ``index``-th there; verbatim but for
+    line breaks, which are not the sentence's."""
 
     passage: int
     index: int
@@ -31,22 +39,42 @@ class Sentence:
 
 
 def split(text: str, passage: int = 0) -> list[Sentence]:
-    """The sentences of ``text``, each a verbatim piece of it; overlong ones are cut."""
+    """The sentences of ``text``, without headings; overlong ones are cut."""
+    found: list[Sentence] = []
+    for piece in _pieces(text):
+        for part in _parts(piece):
+            found.append(Sentence(passage, len(found), part))
+    return found
+
+
+def finished(text: str) -> tuple[list[str], str]:
+    """The sentences of a growing ``text`` after which another one has begun, and the rest."""
+    *whole, rest = _pieces(text)
+    return [part for piece in whole for part in _parts(piece)], rest
+
+
+def _pieces(text: str) -> list[str]:
+    """``text`` cut at the ends of sentences; at least one piece."""
+    text = _BLANK_LINES.sub("\n\n", _BLANKS.sub(" ", text))
     pieces: list[str] = []
     begin = 0
     for match in _BREAK.finditer(text):
-        end = match.end()
-        candidate = text[begin:end].rstrip()
-        if match[0].strip() and _ABBREVIATED.search(candidate):
+        candidate = text[begin : match.end()]
+        if match[0].strip() and _ABBREVIATED.search(candidate.rstrip()):
             continue
         pieces.append(candidate)
-        begin = end
-    pieces.append(text[begin:])
-    found: list[Sentence] = []
-    for piece in pieces:
-        for part in _cut(piece.strip()):
-            found.append(Sentence(passage, len(found), part))
-    return found
+        begin = match.end()
+    return [*pieces, text[begin:]]
+
+
+def _parts(piece: str) -> list[str]:
+    piece = piece.strip()
+    heading = _HEADING.match(piece)
+    return _cut(_unwrapped(piece[heading.end() :] if heading else piece))
+
+
+def _unwrapped(text: str) -> str:
+    return " ".join(_WRAP.sub("", text).split())
 
 
 def _cut(text: str) -> list[str]:
