@@ -47,24 +47,29 @@ class Party:
         # Every native library of every party would otherwise start a thread per core.
         return {**inherited, "CRAG_HOME": str(self.home), **self.settings}
 
-    def run(self, *arguments: str) -> dict[str, Any]:
-        """Run a command with ``--json`` and return its object; DemoFailed with what it said."""
+    def attempt(self, *arguments: str, seconds: float = 300.0) -> tuple[int, dict[str, Any], str]:
+        """Run a command with ``--json``: exit code, its object, and what it said on stderr."""
         done = subprocess.run(
             [self.program, *arguments, "--json", "--quiet"],
             capture_output=True,
             text=True,
             env=self.environment(),
             check=False,
+            timeout=seconds,
         )
         try:
             answer: dict[str, Any] = json.loads(done.stdout)
         except ValueError:
             answer = {}
-        if done.returncode != 0:
-            said = answer.get("error", {}).get("message") or done.stderr.strip()
+        return done.returncode, answer, done.stderr.strip()
+
+    def run(self, *arguments: str) -> dict[str, Any]:
+        """Run a command with ``--json`` and return its object; DemoFailed with what it said."""
+        code, answer, stderr = self.attempt(*arguments)
+        if code != 0:
+            said = answer.get("error", {}).get("message") or stderr
             raise DemoFailed(
-                f"crag-{self.role} {' '.join(arguments[:2])} ended with exit code "
-                f"{done.returncode}: {said}"
+                f"crag-{self.role} {' '.join(arguments[:2])} ended with exit code {code}: {said}"
             )
         return answer
 

