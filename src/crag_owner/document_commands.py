@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,6 +11,7 @@ import click
 from crag_core.command import command, console
 from crag_core.errors import BadInput
 from crag_core.store.options import DatabaseSettings, database_options
+from crag_owner.display import is_unicode, path_name, printable
 from crag_owner.keyfile import KeySource
 from crag_owner.opening import opened
 from crag_owner.options import (
@@ -48,14 +50,14 @@ def _lookup(collection: Collection, wanted: tuple[str, ...]) -> list[DocumentInf
     found: dict[str, DocumentInfo] = {}
     by_id: dict[str, DocumentInfo] | None = None
     for name in wanted:
-        document = collection.find(name)
+        document = collection.find(name) if is_unicode(name) else None
         if document is None and _is_uuid(name):
             if by_id is None:
                 by_id = {each.id: each for each in collection.documents()}
             document = by_id.get(str(uuid.UUID(name)))
         if document is None:
             raise BadInput(
-                f"There is no document {name} in {collection.name}.",
+                f"There is no document {path_name(Path(name))} in {collection.name}.",
                 hint="`crag-owner list` shows ids and sources. Nothing was changed.",
             )
         found[document.id] = document
@@ -84,7 +86,7 @@ def list_documents(database: DatabaseSettings, collection: str, key: KeySource) 
         for each in documents:
             labels = "".join(f"  {name}={value}" for name, value in each.labels.items())
             line = f"{each.id}  {_minute(each.added)}  {each.chunks:>5}  {each.source}{labels}"
-            console().line(line)
+            console().line(printable(line))
 
     console().result({"documents": [_as_json(each) for each in documents]}, human)
 
@@ -110,11 +112,11 @@ def show(document: str, database: DatabaseSettings, collection: str, key: KeySou
         ]
 
     def human() -> None:
-        console().line(f"{found.source}  {found.id}  added {_minute(found.added)}")
+        console().line(f"{printable(found.source)}  {found.id}  added {_minute(found.added)}")
         for chunk in chunks:
             heading = f"  {chunk['heading']}" if chunk["heading"] else ""
-            console().line(f"\n[{chunk['index']}] {chunk['chunk_id']}{heading}")
-            console().line(str(chunk["text"]))
+            console().line(f"\n[{chunk['index']}] {chunk['chunk_id']}{printable(heading)}")
+            console().line(printable(str(chunk["text"])))
 
     console().result({"document": _as_json(found), "chunks": chunks}, human)
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from io import RawIOBase
 from pathlib import Path
 
+from crag_owner.display import is_unicode
 from crag_owner.parsing.interface import Unreadable
 
 MIB = 1024 * 1024
@@ -79,6 +80,8 @@ def read(candidate: Candidate, limits: Limits | None = None) -> bytes:
             limit.
     """
     limits = limits or Limits()
+    if not is_unicode(candidate.source):
+        raise Unreadable("has a name that is not UTF-8")
     if candidate.linked:
         raise Unreadable("is a symbolic link inside the folder; name the file itself")
     try:

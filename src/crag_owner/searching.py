@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from crag_core.console import Console
 from crag_core.errors import BadInput
+from crag_owner.display import is_unicode, printable
 
 if TYPE_CHECKING:
     from crag_core.collection import Collection
@@ -39,12 +40,8 @@ def check_question(question: str) -> str:
             f"The question has {len(question)} characters; at most {MAX_QUESTION} are taken.",
             hint="Ask something shorter.",
         )
-    try:
-        question.encode("utf-8")
-    except UnicodeEncodeError:
-        raise BadInput(
-            "The question is not valid UTF-8.", hint="Check the terminal's encoding."
-        ) from None
+    if not is_unicode(question):
+        raise BadInput("The question is not valid UTF-8.", hint="Check the terminal's encoding.")
     return question
 
 
@@ -82,6 +79,6 @@ def show_hits(console: Console, found: Found) -> None:
         console.line("No document answers that.")
     for hit in found.hits:
         page = f", page {hit['page']}" if hit["page"] is not None else ""
-        console.line(f"{hit['rank']}. {hit['score']:.4f}  {hit['source']}{page}")
-        text = " ".join(str(hit["text"]).split())
+        console.line(f"{hit['rank']}. {hit['score']:.4f}  {printable(hit['source'])}{page}")
+        text = " ".join(printable(str(hit["text"])).split())
         console.line(f"   {text[:SHOWN]}{'…' if len(text) > SHOWN else ''}")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from crag_core.command import command, console
 from crag_core.errors import IntegrityViolated
 from crag_core.store.options import DatabaseSettings, database_options
@@ -60,8 +58,7 @@ def _show(verification: Verification) -> None:
 @database_options
 @collection_option
 @key_options
-@click.pass_context
-def verify(ctx: click.Context, database: DatabaseSettings, collection: str, key: KeySource) -> None:
+def verify(database: DatabaseSettings, collection: str, key: KeySource) -> None:
     """Open every row and compare the whole with the signed snapshot.
 
     Names each row that was tampered with, is missing, was added or swapped, and a snapshot older
@@ -74,4 +71,9 @@ def verify(ctx: click.Context, database: DatabaseSettings, collection: str, key:
             place.anchors.save(place.collection)
     console().result(_as_json(verification), lambda: _show(verification))
     if not verification.ok:
-        ctx.exit(IntegrityViolated.exit_code)
+        # The one object is on stdout already; the sentence that goes with the exit is for stderr.
+        console().json = False
+        raise IntegrityViolated(
+            f"The collection {collection} is not as its owner left it.",
+            hint="Have the database's newest state restored, or ingest the named documents anew.",
+        )

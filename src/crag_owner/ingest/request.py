@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crag_core.errors import UsageError
+from crag_owner.display import is_unicode
 from crag_owner.searching import check_question
 
 
@@ -19,7 +20,7 @@ def parse_labels(given: Sequence[str]) -> dict[str, str]:
     labels: dict[str, str] = {}
     for pair in given:
         name, equals, value = pair.partition("=")
-        if not equals or not name.strip():
+        if not equals or not name.strip() or not is_unicode(pair):
             raise UsageError(f"The label {pair!r} is not KEY=VALUE.", hint="As in team=sales.")
         if name in labels:
             raise UsageError(f"The label {name!r} is given twice.", hint="Keep one of them.")

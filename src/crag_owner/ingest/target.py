@@ -85,6 +85,12 @@ class Target:
                     f"not {asked}.",
                     hint=f"Leave --{option.replace('_', '-')} out, or use another --collection.",
                 )
+        kept, asked = collection.private.get("embedder"), self._settings.given
+        if asked is not None and asked != kept:
+            raise UsageError(
+                f"The collection {self.name} was made with the embedder {kept}, not {asked}.",
+                hint="Leave --embedder out, or use another --collection.",
+            )
         self.search_mode = profile.search_mode
         self.policy = ChunkingPolicy.from_json(collection.private.get("chunking"))
 
