@@ -153,8 +153,12 @@ class Connections:
 
 def _alive(connection: BoundedConnection) -> bool:
     """Whether an idle connection still works, so that a server's restart is not noticed."""
+    usual = connection.silence
+    connection.silence = CONNECT_SECONDS
     try:
         connection.execute("SELECT 1")
     except (psycopg.Error, Silent):
         return False
+    finally:
+        connection.silence = usual
     return True
