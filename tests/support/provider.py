@@ -1,4 +1,4 @@
-"""A provider's world: an owner's documents, both Trustees, an encrypted model, the real commands."""
+"""A provider's world: documents, both Trustees, an encrypted model, the real commands."""
 
 from __future__ import annotations
 
@@ -134,11 +134,8 @@ class Serving:
 
 def listening(pid: int) -> set[int]:
     """The TCP ports on which process ``pid`` listens."""
-    inodes = {
-        os.readlink(f"/proc/{pid}/fd/{name}")[8:-1]
-        for name in os.listdir(f"/proc/{pid}/fd")
-        if _link(f"/proc/{pid}/fd/{name}").startswith("socket:[")
-    }
+    links = [_link(path) for path in Path(f"/proc/{pid}/fd").iterdir()]
+    inodes = {link[8:-1] for link in links if link.startswith("socket:[")}
     ports = set()
     for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
         columns = line.split()
@@ -147,9 +144,9 @@ def listening(pid: int) -> set[int]:
     return ports
 
 
-def _link(path: str) -> str:
+def _link(path: Path) -> str:
     try:
-        return os.readlink(path)
+        return str(path.readlink())
     except OSError:
         return ""
 

@@ -143,10 +143,10 @@ class Answerer:
         given = {"question": question, "context": self._context(texts, ranked)}
         async for part in self._chain.astream(given):
             whole, held = finished(held + part)
-            for one in whole:
-                yield one
-        for one in split(held):
-            yield one.text
+            for sentence in whole:
+                yield sentence
+        for last in split(held):
+            yield last.text
 
     def _context(self, texts: Sequence[str], ranked: Sequence[Sentence]) -> str:
         if self._style.sentences:

@@ -16,7 +16,7 @@ _ABBREVIATED = re.compile(
     r"(?i:Mr|Mrs|Ms|Dr|Prof|Sr|Jr|vs|etc|e\.g|i\.e|cf|ca|Inc|Ltd|Corp|Lt|Sgt|Fig|Vol|pp|approx))\.$"
 )
 _BREAK = re.compile(
-    r"[。！？；]+[”’」』）)\"]*\s*|[.!?]+[\"'”’)\]]*\s+(?=[\"'“‘(\[]?[A-Z0-9\u2e80-\u9fff])|"
+    r"[。！？；]+[”’」』）)\"]*\s*|(?<![.!?])[.!?]++[\"'”’)\]]*+\s+(?=[\"'“‘(\[]?[A-Z0-9\u2e80-\u9fff])|"
     r"\s*\n\s*\n\s*|\s*\n\s*(?=#|[-*+•] |\d+[.)、] |\|)|(?<=\|)\s*\n\s*"
 )
 _HEADING = re.compile(r"#{1,6} [^\n]*(?:\n\s*|$)")
@@ -59,10 +59,10 @@ def _pieces(text: str) -> list[str]:
     pieces: list[str] = []
     begin = 0
     for match in _BREAK.finditer(text):
-        candidate = text[begin : match.end()]
-        if match[0].strip() and _ABBREVIATED.search(candidate.rstrip()):
+        ending = text[max(begin, match.end() - 24) : match.end()].rstrip()
+        if match[0].strip() and _ABBREVIATED.search(ending):
             continue
-        pieces.append(candidate)
+        pieces.append(text[begin : match.end()])
         begin = match.end()
     return [*pieces, text[begin:]]
 

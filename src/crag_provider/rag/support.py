@@ -12,12 +12,14 @@ import re
 from collections.abc import Sequence
 
 from crag_provider.rag.sentences import split
-from crag_provider.rag.words import content, numbers
+from crag_provider.rag.words import content, is_pair, numbers
 
 # A name in the middle of a sentence, or an abbreviation.
 _NAME = re.compile(r"(?<=[^.!?\s]\s)[A-Z][\w'’-]+|\b[A-Z]{2,}\b")
-# A sentence that repeats nothing of the question must stand where the question's words are.
-_TERSE_NEAR = 0.75
+# What repeats nothing of the question must stand in one sentence with this share of its words.
+_NEAR = 0.75
+# Pairs of characters also form where words meet, so that fewer of them can be asked for.
+_PAIRS = 0.7
 
 
 class Checker:
@@ -33,9 +35,9 @@ class Checker:
         self._asked = content(question)
         self._asked_numbers = numbers(question)
         self._windows = [
-            (number, content(window), numbers(window))
+            (number, single, content(window), numbers(window))
             for number, passage in enumerate(passages)
-            for window in _windows(passage)
+            for single, window in _windows(passage)
         ]
 
     def check(self, sentence: str) -> int | None:
@@ -51,14 +53,25 @@ class Checker:
             return None
         counted = numbers(sentence) - self._asked_numbers
         named = content(" ".join(_NAME.findall(sentence))) - self._asked
-        near = 0.0 if said & self._asked else _TERSE_NEAR * len(self._asked)
+        terse = not said & self._asked
         best: tuple[float, int] | None = None
-        for passage, words, figures in self._windows:
-            if counted <= figures and named <= words and len(self._asked & words) >= near:
-                share = len(new & words) / len(new)
+        for passage, single, words, figures in self._windows:
+            if terse and not (single and len(self._asked & words) >= _NEAR * len(self._asked)):
+                continue
+            if counted <= figures and named <= words:
+                share = _share(new, words)
                 if share >= self._needed and (best is None or share > best[0]):
                     best = (share, passage)
         return best[1] if best else None
+
+
+def _share(new: frozenset[str], words: frozenset[str]) -> float:
+    """Share of ``new`` that is among ``words``: of spaced words or of pairs, whichever is less."""
+    pairs = {word for word in new if is_pair(word)}
+    spaced = new - pairs
+    of_pairs = len(pairs & words) / len(pairs) / _PAIRS if pairs else 1.0
+    of_spaced = len(spaced & words) / len(spaced) if spaced else 1.0
+    return min(of_pairs, of_spaced, 1.0)
 
 
 def _stutters(sentence: str) -> bool:
@@ -68,6 +81,8 @@ def _stutters(sentence: str) -> bool:
     return any(runs.count(run) > 2 for run in set(runs))
 
 
-def _windows(passage: str) -> list[str]:
+def _windows(passage: str) -> list[tuple[bool, str]]:
+    """Each sentence (true) and each two neighbouring ones (false)."""
     texts = [one.text for one in split(passage)]
-    return texts + [f"{a} {b}" for a, b in itertools.pairwise(texts)]
+    pairs = [(False, f"{a} {b}") for a, b in itertools.pairwise(texts)]
+    return [*((True, text) for text in texts), *pairs]

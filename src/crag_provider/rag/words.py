@@ -1,7 +1,7 @@
 """What a text says, as a set of comparable words: for English, Chinese and what is like them.
 
 Latin words are folded and lightly stemmed, numbers keep their value, and scripts without spaces
-(Chinese, Japanese, Thai) count as overlapping pairs of characters.
+(Chinese, Japanese, Thai) count as overlapping pairs of characters between their particles.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ import unicodedata
 
 _UNSPACED = "\u2e80-\u2fdf\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u0e00-\u0e7f"
 _PIECE = re.compile(rf"[{_UNSPACED}]+|\d+(?:[.,]\d+)*|[^\W\d_{_UNSPACED}]+")
-_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+_NUMBER = re.compile(r"(?<![A-Za-z])\d+(?:[.,]\d+)*")  # the 2 of km2 is none
 _THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+")
+# Chinese characters that bind words and rarely belong to one.
+_PARTICLES = re.compile("[的了在是和与及由于也都就而被把将并或吗呢吧]+")
 _SUFFIXES = ("ingly", "edly", "ings", "ing", "ies", "ied", "ed", "es", "ly", "s", "e")
 
 _ENGLISH = """
@@ -59,13 +61,19 @@ def content(text: str) -> frozenset[str]:
     for piece in _PIECE.findall(unicodedata.normalize("NFKC", text).casefold()):
         if piece[0].isdigit():
             found.add(_number(piece))
-        elif "\u0e00" <= piece[0] <= "\u0e7f" or piece[0] >= "\u2e80":
-            found.update(pair for pair in _pairs(piece) if pair not in _EMPTY)
+        elif is_pair(piece):
+            for run in filter(None, _PARTICLES.split(piece)):
+                found.update(pair for pair in _pairs(run) if pair not in _EMPTY)
         elif len(piece) > 1 or piece.isupper():
             stem = _stem(piece)
             if stem not in _EMPTY:
                 found.add(stem)
     return frozenset(found)
+
+
+def is_pair(word: str) -> bool:
+    """Whether a word of :func:`content` is of a script without spaces."""
+    return "\u0e00" <= word[0] <= "\u0e7f" or word[0] >= "\u2e80"
 
 
 def _pairs(run: str) -> list[str]:
