@@ -100,10 +100,11 @@ def translate(error: psycopg.Error, where: str) -> CragError:
 
 def is_connection_loss(error: psycopg.Error) -> bool:
     """Whether the server went away, is starting, stopping, or has no connection left."""
+    if isinstance(error, (pg.IdleInTransactionSessionTimeout, pg.TransactionTimeout)):
+        return True
     if not isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)):
         return False
-    state = error.sqlstate
-    return state is None or state[:2] in ("08", "57", "53", "25")
+    return error.sqlstate is None or error.sqlstate[:2] in ("08", "57", "53")
 
 
 def refused_connection(error: psycopg.Error, where: str, seconds: float) -> CragError:

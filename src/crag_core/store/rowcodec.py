@@ -128,7 +128,8 @@ def _bytes(value: object) -> bytes:
 
 
 def _integer(value: object, size: int) -> int:
-    return value if isinstance(value, int) and value.bit_length() < 8 * size else -1
+    limit = 1 << (8 * size - 1)
+    return value if isinstance(value, int) and -limit <= value < limit else -1
 
 
 def _vector(vector: bytes) -> bytes:
