@@ -52,6 +52,11 @@ class Parser(Protocol):
         """Endings of file names in lower case, with the dot."""
         ...
 
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """What :meth:`parse` imports: the sandbox imports it before it closes."""
+        ...
+
     def parse(self, data: bytes) -> ParsedDocument:
         """Parse the whole file.
 

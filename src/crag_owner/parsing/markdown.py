@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 
+from crag_owner.parsing.encoding import decode
 from crag_owner.parsing.interface import ParsedDocument, Section
-from crag_owner.parsing.text import decode, require_text
+from crag_owner.parsing.sections import SectionBuilder
+from crag_owner.parsing.text import require_text
 
 _ATX = re.compile(r" {0,3}(#{1,6})(?:[ \t]+(.*))?$")
 _SETEXT = re.compile(r" {0,3}(=+|-+)[ \t]*$")
@@ -18,8 +20,6 @@ _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)$")
 _NO_TITLE = re.compile(
     r"\s*$| {0,3}(?:>|[-+*][ \t]|\d{1,9}[.)][ \t]|#{1,6}(?:[ \t]|$))| {4}|\t|.*\|"
 )
-
-_MAX_HEADING = 200
 
 
 class _Fence:
@@ -42,47 +42,12 @@ class _Fence:
         return True
 
 
-class _Sections:
-    """Collects lines below the heading that is in force."""
-
-    def __init__(self) -> None:
-        self.done: list[Section] = []
-        self._path: list[tuple[int, str]] = []
-        self._lines: list[str] = []
-        self._body = 0
-
-    def line(self, text: str, *, body: bool = True) -> None:
-        """Take a line; ``body`` says that it is more than a heading."""
-        self._lines.append(text)
-        self._body += body and bool(text.strip())
-
-    def take_back(self) -> str:
-        """Give back the last line, which was body."""
-        self._body -= 1
-        return self._lines.pop()
-
-    def heading(self, level: int, title: str) -> None:
-        """Close the section and open the next; a heading with no text below it joins the next."""
-        if self._body:
-            self.flush()
-        while self._path and self._path[-1][0] >= level:
-            self._path.pop()
-        if title:
-            self._path.append((level, title[:_MAX_HEADING]))
-
-    def flush(self) -> None:
-        text = "\n".join(self._lines).strip("\n")
-        if text.strip():
-            self.done.append(Section(text, " > ".join(title for _, title in self._path)))
-        self._lines, self._body = [], 0
-
-
 def split_sections(text: str) -> list[Section]:
     """The sections of Markdown ``text``; each begins with its own heading line.
 
     Time and memory grow with the length of the text only.
     """
-    sections, fence = _Sections(), _Fence()
+    sections, fence = SectionBuilder(), _Fence()
     in_paragraph = one_line = False
     for line in text.split("\n"):
         if fence.covers(line):
@@ -116,8 +81,9 @@ def _without_closing(title: str) -> str:
 class MarkdownParser:
     """``.md``: one section for each heading that has text below it."""
 
-    name = "markdown/1"
+    name = "markdown/2"
     suffixes = (".md", ".markdown")
+    modules = ()
 
     def parse(self, data: bytes) -> ParsedDocument:
         """Decode and split the whole file; see :func:`split_sections`."""

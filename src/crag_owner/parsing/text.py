@@ -1,24 +1,9 @@
-"""Plain text: UTF-8, with or without a byte order mark."""
+"""Plain text."""
 
 from __future__ import annotations
 
+from crag_owner.parsing.encoding import decode
 from crag_owner.parsing.interface import ParsedDocument, Section, Unreadable
-
-
-def decode(data: bytes) -> str:
-    """``data`` as text with ``\\n`` line ends and without the byte order mark.
-
-    Raises:
-        Unreadable: not UTF-8, or a NUL byte in it (a binary file).
-    """
-    nul = data.find(b"\x00")
-    if nul >= 0:
-        raise Unreadable(f"holds a NUL byte at offset {nul}, so it is no text file")
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise Unreadable(f"is not UTF-8: byte {error.start} cannot be decoded") from None
-    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def require_text(text: str) -> str:
@@ -35,9 +20,10 @@ def require_text(text: str) -> str:
 class TextParser:
     """``.txt``: one section, no heading."""
 
-    name = "text/1"
-    suffixes = (".txt", ".text")
+    name = "text/2"
+    suffixes = (".txt", ".text", ".log")
+    modules = ()
 
     def parse(self, data: bytes) -> ParsedDocument:
-        """Decode the whole file; see :func:`decode`."""
+        """Decode the whole file; see :func:`crag_owner.parsing.encoding.decode`."""
         return ParsedDocument([Section(require_text(decode(data)))])
