@@ -32,7 +32,7 @@ class Limits:
             await self._app(scope, receive, send)
             return
         taken = 0
-        begun = False
+        begun = refused = False
 
         async def bounded() -> Message:
             nonlocal taken
@@ -43,7 +43,11 @@ class Limits:
             return message
 
         async def marked(message: Message) -> None:
-            nonlocal begun
+            nonlocal begun, refused
+            # The framework turns our refusal to read on into an answer of its own.
+            if taken > MAX_BODY_BYTES and not begun:
+                refused = True
+                return
             if message["type"] == "http.response.start":
                 begun = True
                 message["headers"] = [*message.get("headers", []), *self._headers]
@@ -52,11 +56,11 @@ class Limits:
         try:
             await self._app(scope, bounded, marked)
         except _TooLarge:
-            if not begun:
-                await self._refuse(marked)
+            refused = not begun
+        if refused:
+            await self._refuse(send)
 
-    @staticmethod
-    async def _refuse(send: Send) -> None:
+    async def _refuse(self, send: Send) -> None:
         content = errors.body(
             f"The request is larger than {MAX_BODY_BYTES // 1024} kB.",
             "invalid_request_error",
@@ -66,7 +70,11 @@ class Limits:
             {
                 "type": "http.response.start",
                 "status": 413,
-                "headers": [(b"content-type", b"application/json"), (b"connection", b"close")],
+                "headers": [
+                    (b"content-type", b"application/json"),
+                    (b"connection", b"close"),
+                    *self._headers,
+                ],
             }
         )
         await send({"type": "http.response.body", "body": json.dumps(content).encode()})

@@ -26,6 +26,8 @@ _WRAP = re.compile(r"(?<=[\u2e80-\u9fff])\s*\n\s*(?=[\u2e80-\u9fff])")
 _BLANKS = re.compile(r"[^\S\n]+")
 _BLANK_LINES = re.compile(r"(?: ?\n){3,}")
 MAX_CHARACTERS = 600
+_NEIGHBOUR = 0.25
+_LATER = 0.03
 
 
 @dataclass(frozen=True)
@@ -94,8 +96,9 @@ def rank(
 ) -> list[Sentence]:
     """The sentences of ``passages`` (best passage first), those nearest to the question first.
 
-    A sentence counts by the question's words in it, rare ones more; an earlier passage wins a
-    near tie. Where hardly any word is shared, as between languages, ``similarity`` decides.
+    A sentence counts by the question's words in it, rare ones more, and a little by those of its
+    neighbours; an earlier passage wins a near tie. Where hardly any word is shared, as between
+    languages, ``similarity`` decides.
 
     Args:
         similarity: for texts, how near each is to the question (higher is nearer); slow.
@@ -113,9 +116,24 @@ def rank(
         near = similarity([one.text for one in sentences])
         order = sorted(range(len(sentences)), key=lambda at: (-near[at], at))
     else:
-        score = [value - 0.03 * one.passage for value, one in zip(shared, sentences, strict=True)]
+        score = [
+            value + _NEIGHBOUR * _beside(at, shared, sentences) - _LATER * one.passage
+            for at, (value, one) in enumerate(zip(shared, sentences, strict=True))
+        ]
         order = sorted(range(len(sentences)), key=lambda at: (-score[at], at))
     return [sentences[at] for at in order]
+
+
+def _beside(at: int, shared: Sequence[float], sentences: Sequence[Sentence]) -> float:
+    """The larger share of the sentences before and after number ``at`` in its passage."""
+    return max(
+        (
+            shared[near]
+            for near in (at - 1, at + 1)
+            if 0 <= near < len(sentences) and sentences[near].passage == sentences[at].passage
+        ),
+        default=0.0,
+    )
 
 
 def in_order(chosen: Sequence[Sentence]) -> list[Sentence]:
