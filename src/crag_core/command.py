@@ -253,11 +253,13 @@ def run(root: click.Group, role: str, argv: list[str] | None = None) -> int:
     with contextlib.suppress(ValueError):  # only the main thread may set handlers
         signal.signal(signal.SIGTERM, _terminated)
     try:
-        root.main(args=arguments, prog_name=f"crag-{role}", standalone_mode=False, obj=state)
+        done = root.main(args=arguments, prog_name=f"crag-{role}", standalone_mode=False, obj=state)
+        # click returns what a command gave to ctx.exit()
+        return done if isinstance(done, int) else 0
     except CragError as error:
         return _report(state, error)
-    except click.exceptions.Exit as done:
-        return done.exit_code
+    except click.exceptions.Exit as ended:
+        return ended.exit_code
     except click.UsageError as error:
         hint = f"See '{error.ctx.command_path} --help'." if error.ctx else "See --help."
         return _report(state, UsageError(error.format_message(), hint=hint))
@@ -274,7 +276,6 @@ def run(root: click.Group, role: str, argv: list[str] | None = None) -> int:
         return 1
     except Exception as error:  # noqa: BLE001 - the last line of defence: no text may leak
         return _report(state, _defect(error))
-    return 0
 
 
 def _defect(error: Exception) -> CragError:

@@ -6,32 +6,18 @@ import shutil
 from pathlib import Path
 
 import pytest
-from play import DATA_KEY
 
 import crag_provider
-from support import leftovers
 from support.house import House
-
-
-def _serve_refused(house: House, party_settings: dict[str, str]) -> tuple[int, dict[str, object]]:
-    """Try to serve on a known port; the exit code and the error, nothing listening or mounted."""
-    port = leftovers.free_port()
-    party = house.variant("provider", **party_settings)
-    code, answer, stderr = party.attempt("serve", "--listen", f"127.0.0.1:{port}")
-    assert "error" in answer, stderr
-    assert not leftovers.listening("127.0.0.1", port)
-    assert not leftovers.mounts("gocryptfs")
-    error: dict[str, object] = answer["error"]
-    assert error["exit"] == code
-    assert str(error["message"]).endswith(".")
-    return code, error
 
 
 def test_trustee_without_the_insecure_flag_gives_no_key_to_sample_evidence(house: House) -> None:
     strict = house.variant("owner", CRAG_HOME=str(house.root / "strict"))
     server, ready = strict.serve(False, "trustee", "serve", "--listen", "127.0.0.1:0")
     try:
-        code, error = _serve_refused(house, {"CRAG_PROVIDER_ALT_TRUSTEE_URL": ready["url"]})
+        code, error = house.refused(
+            house.variant("provider", CRAG_PROVIDER_ALT_TRUSTEE_URL=ready["url"])
+        )
     finally:
         server.stop()
     assert code == 10
@@ -59,7 +45,7 @@ def test_user_with_the_flag_is_told_so_everywhere(house: House, service: str) ->
 
 
 def test_changed_configuration_gets_no_key(house: House) -> None:
-    code, _ = _serve_refused(house, {"CRAG_PROVIDER_PASSAGES": "4"})
+    code, _ = house.refused(house.variant("provider", CRAG_PROVIDER_PASSAGES="4"))
     assert code in (10, 11)
 
 
@@ -69,7 +55,7 @@ def test_changed_wheel_gets_no_key(house: House, tmp_path: Path) -> None:
                     ignore=shutil.ignore_patterns("__pycache__"))  # fmt: skip
     with (tmp_path / "crag_provider" / "receipts.py").open("a") as source:
         source.write("\n# one comment more\n")
-    code, _ = _serve_refused(house, {"PYTHONPATH": str(tmp_path)})
+    code, _ = house.refused(house.variant("provider", PYTHONPATH=str(tmp_path)))
     assert code in (10, 11)
 
 
@@ -82,7 +68,7 @@ def test_changed_model_gets_no_key(house: House, tmp_path: Path) -> None:
         byte = stream.read(1)
         stream.seek(5000)
         stream.write(bytes([byte[0] ^ 1]))
-    code, _ = _serve_refused(house, {"CRAG_PROVIDER_MODEL": str(volume)})
+    code, _ = house.refused(house.variant("provider", CRAG_PROVIDER_MODEL=str(volume)))
     assert code in (10, 11)
 
 
@@ -93,18 +79,9 @@ def test_resource_that_the_owner_never_allowed_stays_closed(house: House) -> Non
         "key", "push", "--trustee", trustee["url"], "--admin-key-file", trustee["admin_key"],
         "--resource", other,
     )  # fmt: skip
-    # the measurement is pinned for this configuration too, so only the resource policy is left
+    # its measurement is pinned, so that only the resource policy is left to say no
     party = house.variant("provider", CRAG_PROVIDER_ALT_KEY_ID=other)
-    measured = house.root / "other-measurement.json"
-    import json
-
-    measured.write_text(json.dumps(party.run("attest")))
-    for role, resource in (("owner", DATA_KEY), ("provider", "kbs:///default/crag/model-key")):
-        at = house.trustees[role]
-        getattr(house, role).run(
-            "trustee", "policy", "apply", "--measurement", str(measured), "--resource", resource,
-            "--trustee", at["url"], "--admin-key-file", at["admin_key"],
-        )  # fmt: skip
-    code, error = _serve_refused(house, {"CRAG_PROVIDER_ALT_KEY_ID": other})
+    house.pin(party)
+    code, error = house.refused(party)
     assert code == 11
     assert "other-key" in str(error["message"])

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
 from crag_core.command import command, group, option, run
@@ -110,6 +111,17 @@ def test_a_defect_shows_its_place_but_never_its_text(capsys: pytest.CaptureFixtu
     printed = capsys.readouterr()
     assert "secret" not in printed.out + printed.err
     assert "ValueError at" in printed.err
+
+
+def test_the_code_that_a_command_exits_with_is_the_exit_code() -> None:
+    @command("fail")
+    @click.pass_context
+    def fail(ctx: click.Context) -> None:
+        ctx.exit(12)
+
+    root = _root({})
+    root.add_command(fail)
+    assert run(root, "owner", ["fail"]) == 12
 
 
 def test_usage_error_is_reported_in_the_form_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
