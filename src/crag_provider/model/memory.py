@@ -20,6 +20,7 @@ from pathlib import Path
 from crag_core.config import private_dir
 from crag_core.errors import BadInput, NotSupported
 from crag_provider.model import manifest
+from crag_provider.model.mount import usable_point
 from crag_provider.model.volume_reader import VolumeFile, files, open_volume, read_blocks
 
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
@@ -43,7 +44,7 @@ def decrypted(volume: Path, password: bytes | bytearray, folder: Path) -> Iterat
         NotSupported: the volume needs gocryptfs itself, or memory does not suffice.
     """
     keys = open_volume(volume, password)
-    place = private_dir(folder.absolute())
+    place = usable_point(folder)
     _clear_links(place)
     descriptors: list[int] = []
     try:

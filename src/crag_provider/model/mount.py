@@ -63,8 +63,7 @@ def mounted(
             f"A volume cannot be mounted here: {missing} is missing.",
             hint="Install gocryptfs and fuse3 and give this machine /dev/fuse.",
         )
-    point = private_dir(mount_point.absolute())
-    clear_stale(point)
+    point = usable_point(mount_point)
     _require_empty(point)
     errors = os.memfd_create("gocryptfs-messages", os.MFD_CLOEXEC)
     try:
@@ -83,6 +82,17 @@ def mounted(
             _unmount(process, point)
     finally:
         os.close(errors)
+
+
+def usable_point(wanted: Path) -> Path:
+    """``wanted`` as the kernel names it, made where it is missing, no dead mount on it.
+
+    Raises:
+        BadInput: it cannot be made.
+    """
+    point = Path(os.path.realpath(wanted))
+    clear_stale(point)
+    return private_dir(point)
 
 
 def _require_empty(point: Path) -> None:
