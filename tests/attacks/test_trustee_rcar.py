@@ -207,7 +207,7 @@ def test_sample_evidence_is_refused_unless_the_trustee_was_told_to(tmp_path: Pat
 
 def test_an_unverifiable_tee_is_refused_even_where_samples_are_accepted(place: Place) -> None:
     place.allow(measurement())
-    for tee in ("sampledevice", "tpm", "system", "nvidia"):
+    for tee in ("sampledevice", "tpm", "system", "snp"):
         peer = Handshake(place.kbs)
         peer.auth(tee)
         assert "no verifier" in peer.attest(measurement()).json()["detail"]

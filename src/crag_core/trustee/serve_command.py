@@ -6,8 +6,8 @@ from pathlib import Path
 
 from crag_core.command import command, console, option
 from crag_core.config import home
-from crag_core.errors import NotSupported
-from crag_core.trustee.admin_options import directory_option
+from crag_core.errors import NotSupported, UsageError
+from crag_core.trustee.admin_options import click_path, directory_option
 
 
 @command("serve")
@@ -33,7 +33,43 @@ from crag_core.trustee.admin_options import directory_option
     default=300,
     help="How long a token is valid.",
 )
-def serve(listen: str, directory: Path | None, accept_sample: bool, token_seconds: int) -> None:
+@option(
+    "--legacy-protocol",
+    "legacy",
+    setting="trustee_legacy_protocol",
+    is_flag=True,
+    help="Speak protocol 0.1.0 too, for workloads with Trustiflux up to 1.3.1.",
+)
+@option(
+    "--tls-certificate",
+    setting="trustee_tls_certificate",
+    type=click_path(),
+    metavar="FILE",
+    help="Serve https with this certificate (PEM, with its chain).",
+)
+@option(
+    "--tls-key-file",
+    setting="trustee_tls_key_file",
+    type=click_path(),
+    metavar="FILE",
+    help="The certificate's private key (PEM, without a passphrase).",
+)
+@option(
+    "--pccs",
+    setting="trustee_pccs",
+    metavar="URL",
+    help="A PCCS to fetch Intel's collateral from; without it, only what is imported is used.",
+)
+def serve(
+    listen: str,
+    directory: Path | None,
+    accept_sample: bool,
+    token_seconds: int,
+    legacy: bool,
+    tls_certificate: Path | None,
+    tls_key_file: Path | None,
+    pccs: str | None,
+) -> None:
     """Serve keys and verdicts to this machine until stopped.
 
     Prints its URL once it answers. Resources and policies live in --dir; as shipped, no workload
@@ -41,13 +77,28 @@ def serve(listen: str, directory: Path | None, accept_sample: bool, token_second
     """
     try:
         from crag_core.trustee.local.serve import Settings, Trustee
+        from crag_core.trustee.local.tls import TlsFiles
     except ImportError as error:
         raise NotSupported(
             f"This installation lacks {error.name}, which the local Trustee needs.",
             hint="Install it with pip install 'crag-core[trustee]'.",
         ) from None
+    if (tls_certificate is None) != (tls_key_file is None):
+        raise UsageError(
+            "A certificate for https needs its key, and a key its certificate.",
+            hint="Give both --tls-certificate and --tls-key-file.",
+        )
+    tls = TlsFiles(tls_certificate, tls_key_file) if tls_certificate and tls_key_file else None
     trustee = Trustee(
-        Settings(directory or home() / "trustee", listen, accept_sample, token_seconds)
+        Settings(
+            directory or home() / "trustee",
+            listen,
+            accept_sample,
+            token_seconds,
+            legacy=legacy,
+            tls=tls,
+            pccs=pccs,
+        )
     )
     if accept_sample:
         console().warn(

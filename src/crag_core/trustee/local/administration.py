@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from crag_core.trustee.local.audit import Audit
+from crag_core.trustee.local.audit_log import MAX_LIMIT, AuditLog
 from crag_core.trustee.local.codec import (
     Malformed,
     b64url_decode,
@@ -29,6 +31,7 @@ class Administration:
     policies: Policies
     references: ReferenceValues
     audit: Audit
+    log: AuditLog
     admin_id: str
 
     def set_resource(self, path: str, data: bytes) -> None:
@@ -61,22 +64,53 @@ class Administration:
             for n in self.resources.names()
         ]
 
-    def resource_policy(self) -> str:
-        """The resource policy, base64url."""
-        return b64url_encode(self.policies.resource_policy().encode())
+    def resource_policy(self, scope: str = "") -> str:
+        """The resource policy of a scope ("" is the general one), base64url.
 
-    def set_resource_policy(self, body: bytes) -> None:
-        """Replace the resource policy; body ``{"policy": base64url}``.
+        Raises:
+            KbsRefusal: the scope has none of its own.
+        """
+        try:
+            return b64url_encode(self.policies.resource_policy(scope).encode())
+        except UnknownPolicy as error:
+            raise KbsRefusal(404, "PolicyEngine", f"Policy engine error: {error}") from None
+
+    def resource_policies(self) -> dict[str, str]:
+        """Scope to base64url of SHA-384 of each resource policy; the general one is ``""``."""
+        return {
+            scope: b64url_encode(bytes.fromhex(digest(self.policies.resource_policy(scope))))
+            for scope in ("", *self.policies.scopes())
+        }
+
+    def set_resource_policy(self, *arguments: Any) -> None:
+        """Replace the resource policy of a scope; body ``{"policy": base64url}``.
+
+        Args:
+            arguments: the scope where the path has one, and the body.
 
         Raises:
             KbsRefusal: malformed, or a policy that cannot be used.
         """
+        *scopes, body = arguments
+        scope = str(scopes[0]) if scopes else ""
         policy = _policy(_object(body))
         try:
-            self.policies.set_resource_policy(policy)
-        except PolicyError as error:
+            self.policies.set_resource_policy(policy, scope)
+        except (PolicyError, UnknownPolicy) as error:
             raise KbsRefusal(400, "PolicyEngine", f"Policy engine error: {error}") from None
-        self._record("resource-policy-set", sha384=digest(policy))
+        self._record("resource-policy-set", scope=scope, sha384=digest(policy))
+
+    def delete_resource_policy(self, scope: str) -> None:
+        """Delete the resource policy of a scope; what it covered falls to the next wider one.
+
+        Raises:
+            KbsRefusal: there is none.
+        """
+        try:
+            self.policies.delete_resource_policy(scope)
+        except UnknownPolicy as error:
+            raise KbsRefusal(404, "PolicyEngine", f"Policy engine error: {error}") from None
+        self._record("resource-policy-deleted", scope=scope)
 
     def attestation_policy(self, policy_id: str) -> str:
         """The attestation policy of an id, base64url.
@@ -135,11 +169,15 @@ class Administration:
             KbsRefusal: malformed.
         """
         try:
-            values = read_message(_object(body).get("message"))
+            found = read_message(_object(body).get("message"), time.time())
         except Malformed as error:
             raise KbsRefusal(400, "RVPSConfiguration", f"Reference values: {error}") from None
-        self.references.register(values)
-        self._record("reference-values-set", values=values)
+        self.references.register(found.values, found.expires)
+        self._record("reference-values-set", values=found.values, expires=found.expires)
+
+    def reference_value_expiries(self) -> dict[str, int]:
+        """When each name's reference values expire, in unix seconds."""
+        return self.references.expiries()
 
     def delete_reference_value(self, name: str) -> None:
         """Take one name's reference values away.
@@ -151,8 +189,27 @@ class Administration:
             raise KbsRefusal(404, "RVPSConfiguration", "Reference values: no such name")
         self._record("reference-value-deleted", name=name)
 
+    def resource_requests(self, query: Mapping[str, str]) -> dict[str, Any]:
+        """Releases and refusals, newest first: ``{"data": [...], "total", "broken_at"}``.
+
+        Raises:
+            KbsRefusal: ``limit`` or ``offset`` is no such number.
+        """
+        limit, offset = _count(query, "limit", 100), _count(query, "offset", 0)
+        if not 1 <= limit <= MAX_LIMIT:
+            raise KbsRefusal(400, "InvalidRequest", f"limit must be 1 to {MAX_LIMIT}")
+        data, total = self.log.requests(limit=limit, offset=offset, filters=query)
+        return {"data": data, "total": total, "broken_at": self.log.broken_at()}
+
     def _record(self, event: str, **facts: Any) -> None:
         self.audit.record(event, admin=self.admin_id, **facts)
+
+
+def _count(query: Mapping[str, str], name: str, default: int) -> int:
+    text = query.get(name, str(default))
+    if not (text.isascii() and text.isdecimal() and len(text) <= 6):
+        raise KbsRefusal(400, "InvalidRequest", f"{name} must be a number")
+    return int(text)
 
 
 def _name(path: str) -> ResourceName:

@@ -50,6 +50,7 @@ def build(parts: Parts) -> Guard:
         Mount("/api/kbs/v0", routes=kbs),
         Mount("/api/attestation-service", routes=service),
         Mount("/api/as", routes=service),
+        Mount("/api/audit", routes=_audit_routes(parts)),
         Route("/api/health", _health),
     ]
 
@@ -154,11 +155,16 @@ def _kbs_routes(parts: Parts) -> list[Route]:
                 ("/resources", "GET", admin.list_resources, _json),
                 ("/resource-policy", "GET", admin.resource_policy, _text),
                 ("/resource-policy", "POST", admin.set_resource_policy, _done),
+                ("/resource-policies", "GET", admin.resource_policies, _json),
+                ("/resource-policy/{name:path}", "GET", admin.resource_policy, _text),
+                ("/resource-policy/{name:path}", "POST", admin.set_resource_policy, _done),
+                ("/resource-policy/{name:path}", "DELETE", admin.delete_resource_policy, _done),
                 ("/attestation-policy", "POST", admin.set_attestation_policy, _done),
                 ("/attestation-policy/{name}", "GET", admin.attestation_policy, _text),
                 ("/attestation-policy/{name}", "DELETE", admin.delete_attestation_policy, _done),
                 ("/attestation-policies", "GET", admin.attestation_policies, _json),
                 ("/rvps/query", "GET", admin.reference_values, _json),
+                ("/rvps/expiries", "GET", admin.reference_value_expiries, _json),
                 ("/rvps/register", "POST", admin.register_reference_values, _done),
                 ("/rvps/delete/{name}", "DELETE", admin.delete_reference_value, _done),
             ],
@@ -203,6 +209,15 @@ def _as_routes(parts: Parts) -> list[Route]:
             ],
         ),
     ]
+
+
+def _audit_routes(parts: Parts) -> list[Route]:
+    async def resources(request: Request) -> Response:
+        query = dict(request.query_params)
+        return _json(await run_in_threadpool(parts.administration.resource_requests, query))
+
+    endpoint = _for_admin(parts.identity, resources)
+    return [Route("/resources", endpoint, methods=["GET"])]
 
 
 def _admin_routes(

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from crag_core.trustee.local.policies import CLAIMS, digest
+from crag_core.trustee.local.policies import CLAIMS, UPSTREAM, digest
 from crag_core.trustee.local.rego import PolicyError, evaluate
 from crag_core.trustee.local.verifiers import Verified
 
@@ -46,17 +46,20 @@ def appraise(
 ) -> Appraisal:
     """Judge what evidence proves by an attestation policy and the reference values.
 
+    A policy states its claims as the forks read them (a rule each, with underscores), as upstream
+    reads them (one object ``trust_claims``, with hyphens), or both ways alike.
+
     Raises:
-        PolicyError: the policy fails, sets no claim, or sets one to what is no trust value.
+        PolicyError: the policy fails, sets no claim, sets one to what is no trust value, or says
+            two things in the two ways.
     """
-    found = evaluate(
+    rules = evaluate(
         policy,
-        CLAIMS,
+        (*CLAIMS, UPSTREAM),
         {verified.tee: dict(verified.claims), "report_data": verified.report_data},
         {"reference": dict(references), "accept_sample_evidence": accept_sample},
     )
-    if not found:
-        raise PolicyError("the policy sets no trust claim")
+    found = _claims(rules)
     for value in found.values():
         if isinstance(value, bool) or not isinstance(value, int) or not -128 <= value <= 127:
             raise PolicyError("a trust claim is not an integer from -128 to 127")
@@ -66,6 +69,24 @@ def appraise(
         vector={name.replace("_", "-"): value for name, value in sorted(found.items())},
         status=_TIERS[max(_tier(value) for value in found.values())],
     )
+
+
+def _claims(rules: Mapping[str, Any]) -> dict[str, Any]:
+    """The trust claims by their names with underscores, from whichever interface sets them."""
+    upstream = rules.get(UPSTREAM)
+    found = {name: value for name, value in rules.items() if name != UPSTREAM}
+    if upstream is None:
+        if not found:
+            raise PolicyError("the policy sets no trust claim")
+        return found
+    if not isinstance(upstream, dict) or not upstream:
+        raise PolicyError("trust_claims is not an object with members")
+    other = {str(name).replace("-", "_"): value for name, value in upstream.items()}
+    if not set(other) <= set(CLAIMS) or any("_" in str(name) for name in upstream):
+        raise PolicyError("trust_claims has a member that is no trust claim")
+    if any(other.get(name) != value for name, value in found.items()):
+        raise PolicyError("trust_claims and the rules of the same names differ")
+    return other
 
 
 def submodule(

@@ -11,7 +11,7 @@ from crag_core.trustee.local.dialect import Item
 from crag_core.trustee.local.policies import Policies
 from crag_core.trustee.local.reference_values import ReferenceValues
 from crag_core.trustee.local.tokens import CPU
-from crag_core.trustee.local.verifiers import Reason, Refused, Verifiers
+from crag_core.trustee.local.verifiers import Reason, Refused, Verified, Verifiers
 
 
 @dataclass(frozen=True)
@@ -23,33 +23,55 @@ class Appraiser:
     references: ReferenceValues
 
     def submods(
-        self, items: Sequence[Item], policy_id: str, runtime_data: Mapping[str, Any] | None
+        self,
+        items: Sequence[Item],
+        policy_id: str,
+        runtime_data: Mapping[str, Any] | None,
+        cpu: str = CPU,
     ) -> dict[str, Any]:
-        """The EAR submodules of one attester's evidence.
+        """The EAR submodules of one attester's evidence: the CPU's, then ``gpu0``, ``gpu1``...
 
         Args:
-            items: evidence with the report data that it must carry; one machine, one TEE.
-            policy_id: the attestation policy to judge by.
+            items: evidence with the report data that it must carry, all of one machine.
+            policy_id: the attestation policy to judge by; GPUs are judged by ``<id>_gpu``.
             runtime_data: what the evidence is bound to, as the token shall state it.
+            cpu: the name of the CPU's submodule.
 
         Raises:
             Refused: evidence that is not genuine, not bound, or not understood.
             UnknownPolicy: no policy has that id.
             PolicyError: the policy fails.
         """
-        policy = self.policies.attestation_policy(policy_id)
-        if len(items) != 1:
+        self.policies.attestation_policy(policy_id)
+        found = [
+            device
+            for item in items
+            for device in self.verifiers.verify(item.tee, item.evidence, item.expected)
+        ]
+        if [device.device for device in found].count("cpu") != 1 or found[0].device != "cpu":
             raise Refused(
                 Reason.UNSUPPORTED_TEE,
-                "This Trustee verifies the evidence of one TEE; it has no verifier for additional "
-                "evidence.",
+                "The evidence must be of one machine: its CPU first, then its GPUs.",
             )
-        verified = self.verifiers.verify(items[0].tee, items[0].evidence, items[0].expected)
+        self.verifiers.require_gpus(found)
+        references = self.references.all()
+        made = {cpu: self._judge(found[0], policy_id, references, runtime_data)}
+        for index, device in enumerate(found[1:]):
+            made[f"gpu{index}"] = self._judge(device, policy_id, references, runtime_data)
+        return made
+
+    def _judge(
+        self,
+        device: Verified,
+        policy_id: str,
+        references: Mapping[str, list[str]],
+        runtime_data: Mapping[str, Any] | None,
+    ) -> dict[str, Any]:
         appraisal = appraise(
-            verified,
+            device,
             policy_id=policy_id,
-            policy=policy,
-            references=self.references.all(),
+            policy=self.policies.attestation_policy(policy_id, device.device),
+            references=references,
             accept_sample=self.verifiers.accept_sample,
         )
-        return {CPU: submodule(verified, appraisal, runtime_data)}
+        return submodule(device, appraisal, runtime_data)

@@ -19,6 +19,7 @@ from crag_core.trustee.local.replies import AsRefusal
 from crag_core.trustee.local.tokens import Tokens
 from crag_core.trustee.local.verifiers import Reason, Refused
 
+_BINDING = ("runtime_data", "runtime_data_hash_algorithm", "init_data")
 _HASHES = ("sha256", "sha384", "sha512")
 _REASONS = {
     Reason.REQUEST: (400, "AS.REQUEST.INVALID_ARGUMENT", "Bad Request"),
@@ -26,6 +27,7 @@ _REASONS = {
     Reason.CHALLENGE: (401, "AS.CHALLENGE.INVALID_TOKEN", "Unauthorized"),
     Reason.BINDING: (422, "AS.EVIDENCE.BINDING_MISMATCH", "Unprocessable Entity"),
     Reason.EVIDENCE: (422, "AS.EVIDENCE.VERIFICATION_FAILED", "Unprocessable Entity"),
+    Reason.DEPENDENCY: (503, "AS.DEPENDENCY.UNAVAILABLE", "Service Unavailable"),
 }
 
 
@@ -61,7 +63,8 @@ class AttestationService:
             submods = self.appraiser.submods(items, policy_id, runtime)
         except Refused as error:
             status, code, title = _REASONS[error.reason]
-            raise AsRefusal(status, code, title, error.sentence) from None
+            later = error.reason is Reason.DEPENDENCY
+            raise AsRefusal(status, code, title, error.sentence, retryable=later) from None
         except UnknownPolicy as error:
             status, code, title = _REASONS[Reason.REQUEST]
             raise AsRefusal(status, code, title, f"policy_ids: {error}.") from None
@@ -74,17 +77,18 @@ class AttestationService:
         entries = request.get("verification_requests")
         if not isinstance(entries, list) or not 1 <= len(entries) <= 16:
             raise Refused(Reason.REQUEST, "verification_requests must be a list of 1 to 16 items.")
-        items = []
-        runtime: dict[str, Any] | None = None
-        for index, entry in enumerate(entries):
-            if not isinstance(entry, dict):
-                raise Refused(Reason.REQUEST, "A verification request must be an object.")
-            # Without runtime data nothing says for whom the evidence was made: never accepted.
-            expected, claims = self._binding(entry)
-            items.append(Item(_tee(entry), _evidence(entry), expected))
-            if index == 0:
-                runtime = claims
-        return items, runtime
+        if not all(isinstance(entry, dict) for entry in entries):
+            raise Refused(Reason.REQUEST, "A verification request must be an object.")
+        # Without runtime data nothing says for whom the evidence was made: never accepted.
+        expected, runtime = self._binding(entries[0])
+        for entry in entries[1:]:
+            if any(entry.get(name) != entries[0].get(name) for name in _BINDING):
+                raise Refused(
+                    Reason.BINDING,
+                    "Each entry needs the runtime_data of the first one; evidence of another "
+                    "device that is bound to something else says nothing about this machine.",
+                )
+        return [Item(_tee(entry), _evidence(entry), expected) for entry in entries], runtime
 
     def _binding(self, entry: Mapping[str, Any]) -> tuple[bytes, dict[str, Any] | None]:
         """The report data that the evidence must carry, and the runtime data behind it."""

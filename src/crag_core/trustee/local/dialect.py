@@ -1,6 +1,7 @@
-"""The RCAR protocol 0.4.0: what its two requests hold and what the evidence must be bound to.
+"""The RCAR protocol: what its two requests hold and what the evidence must be bound to.
 
-Everything that differs between versions of the protocol is in this module.
+0.4.0 is what Trustee speaks from 1.6 on, 0.1.0 what it spoke up to 1.5.2. Everything that differs
+between them is in this module: bodies, bindings, session keys, names and statuses.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ import hashlib
 import hmac
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from crag_core.trustee.local.codec import Malformed, read_object
 
-VERSION = "0.4.0"
+Version = Literal["0.4.0", "0.1.0"]
+CURRENT: Version = "0.4.0"
+LEGACY: Version = "0.1.0"
 NONCE_BYTES = 32
 # Members of a JWK that the server's own types have; others are dropped before hashing.
 _JWK_MEMBERS = {"EC": ("alg", "crv", "kty", "x", "y"), "RSA": ("alg", "e", "kty", "n")}
@@ -23,10 +26,26 @@ _TEE = re.compile(r"[a-z][a-z0-9-]{0,31}", re.ASCII)
 
 
 @dataclass(frozen=True)
+class Manner:
+    """How a version answers: the CPU's submodule, and the statuses that differ from 4xx ones."""
+
+    cpu: str
+    statuses: Mapping[str, int] = field(default_factory=dict)
+
+
+MANNERS: Mapping[Version, Manner] = {
+    CURRENT: Manner("cpu0"),
+    # Trustee 1.5.2 answers so; clients of that time tell refusals by these.
+    LEGACY: Manner("cpu", {"AttestationError": 500, "PluginInternalError": 500}),
+}
+
+
+@dataclass(frozen=True)
 class Opening:
     """POST /auth: who asks, in which version."""
 
     tee: str
+    version: Version = CURRENT
 
 
 @dataclass(frozen=True)
@@ -56,35 +75,45 @@ def challenge(nonce: bytes) -> dict[str, str]:
     return {"nonce": base64.b64encode(nonce).decode("ascii"), "extra-params": ""}
 
 
-def read_opening(body: bytes) -> Opening:
-    """The request of /auth.
+def read_opening(body: bytes, *, legacy: bool = False) -> Opening:
+    """The request of /auth; ``legacy`` says whether 0.1.0 is spoken too.
 
     Raises:
-        VersionMismatch: a version other than 0.4.0.
+        VersionMismatch: a version that is not spoken.
         Malformed: another shape.
     """
     found = read_object(body)
     version, tee = found.get("version"), found.get("tee")
     if not isinstance(version, str) or not isinstance(tee, str) or "extra-params" not in found:
         raise Malformed("deserialize Request")
-    if version != VERSION:
+    if version != CURRENT and not (legacy and version == LEGACY):
         shown = version if re.fullmatch(r"[0-9.]{1,16}", version, re.ASCII) else "unreadable"
         raise VersionMismatch(
-            f"KBS Client Protocol Version Mismatch: expect ={VERSION} while the request is {shown}"
+            f"KBS Client Protocol Version Mismatch: expect ={CURRENT} while the request is {shown}"
         )
     if not _TEE.fullmatch(tee):
         raise Malformed("deserialize Request")
-    return Opening(tee)
+    if version == CURRENT:
+        return Opening(tee)
+    if not isinstance(found["extra-params"], str):
+        raise Malformed("deserialize Request")
+    return Opening(tee, LEGACY)
 
 
-def read_attestation(body: bytes, *, tee: str, nonce: str) -> Attestation:
+def read_attestation(
+    body: bytes, *, tee: str, nonce: str, version: Version = CURRENT
+) -> Attestation:
     """The request of /attest in a session of ``tee`` with ``nonce``.
 
     Raises:
         Malformed: another shape, another nonce, init-data (which nothing here could check), or a
-            key that no resource could be encrypted to.
+            key that no resource could be encrypted to in this version.
     """
     found = read_object(body)
+    return _legacy(found, tee, nonce) if version == LEGACY else _current(found, tee, nonce)
+
+
+def _current(found: Mapping[str, Any], tee: str, nonce: str) -> Attestation:
     runtime, evidence = found.get("runtime-data"), found.get("tee-evidence")
     if not isinstance(runtime, dict) or not isinstance(evidence, dict):
         raise Malformed("runtime-data and tee-evidence must be objects")
@@ -94,6 +123,8 @@ def read_attestation(body: bytes, *, tee: str, nonce: str) -> Attestation:
     if not isinstance(echoed, str) or not hmac.compare_digest(echoed.encode(), nonce.encode()):
         raise Malformed("the nonce is not this session's")
     key = _public_key(runtime.get("tee-pubkey"))
+    if key["alg"] == "RSA1_5":
+        raise Malformed("RSA1_5 is a key of protocol 0.1.0; use ECDH-ES+A256KW or RSA-OAEP-256")
     primary, more = evidence.get("primary_evidence"), evidence.get("additional_evidence", "")
     if not isinstance(primary, dict) or not isinstance(more, str):
         raise Malformed("primary_evidence must be an object, additional_evidence a string")
@@ -105,6 +136,18 @@ def read_attestation(body: bytes, *, tee: str, nonce: str) -> Attestation:
             raise Malformed("additional_evidence must map TEEs to objects")
         items.append(Item(other, value, _hash(bound)))
     return Attestation(key, claims, tuple(items))
+
+
+def _legacy(found: Mapping[str, Any], tee: str, nonce: str) -> Attestation:
+    """0.1.0: evidence is a string of JSON, nobody echoes the nonce, and only RSA1_5 is known."""
+    text = found.get("tee-evidence")
+    if not isinstance(text, str):
+        raise Malformed("tee-evidence must be a string")
+    key = _public_key(found.get("tee-pubkey"))
+    if key["alg"] != "RSA1_5":
+        raise Malformed("tee-pubkey must be an RSA key for RSA1_5")
+    claims = {"nonce": nonce, "tee-pubkey": key}
+    return Attestation(key, claims, (Item(tee, read_object(text), _hash(claims)),))
 
 
 def _public_key(value: object) -> dict[str, str]:

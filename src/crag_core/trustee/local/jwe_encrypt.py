@@ -2,6 +2,7 @@
 
 ECDH-ES+A256KW on P-256 and RSA-OAEP-256, content in A256GCM. Trustee's own client serialises the
 protected header anew to get its associated data, so the order of members is part of the format.
+For RSA1_5, which only protocol 0.1.0 uses, the form is the one of Trustee up to 1.5.2.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from crag_core.trustee.local.codec import Malformed, b64url_decode, b64url_encod
 
 ECDH = "ECDH-ES+A256KW"
 RSA_OAEP = "RSA-OAEP-256"
+RSA_LEGACY = "RSA1_5"
 _ENC = "A256GCM"
 _COORDINATE = 32
 _MIN_RSA, _MAX_RSA = 2048, 8192
@@ -33,12 +35,16 @@ def encrypt(jwk: Mapping[str, str], payload: bytes) -> dict[str, str]:
     """``payload`` encrypted to the public key ``jwk``.
 
     Returns:
-        ``{"protected", "encrypted_key", "iv", "ciphertext", "tag"}``, all base64url.
+        ``{"protected", "encrypted_key", "iv", "ciphertext", "tag"}``, all base64url. For RSA1_5
+        ``protected`` is bare JSON, the tag is the ciphertext's end, and nothing else is
+        authenticated.
 
     Raises:
         UnsupportedKey: another algorithm, a point off the curve, or an RSA key of a wrong size.
     """
     content_key = AESGCM.generate_key(256)
+    if jwk.get("kty") == "RSA" and jwk.get("alg") == RSA_LEGACY:
+        return _legacy(_rsa_key(jwk), content_key, payload)
     if jwk.get("kty") == "EC" and jwk.get("alg") == ECDH:
         header, wrapped = _wrap_ecdh(_ec_key(jwk), content_key)
     elif jwk.get("kty") == "RSA" and jwk.get("alg") == RSA_OAEP:
@@ -56,6 +62,17 @@ def encrypt(jwk: Mapping[str, str], payload: bytes) -> dict[str, str]:
         "iv": b64url_encode(nonce),
         "ciphertext": b64url_encode(sealed[:-16]),
         "tag": b64url_encode(sealed[-16:]),
+    }
+
+
+def _legacy(key: rsa.RSAPublicKey, content_key: bytes, payload: bytes) -> dict[str, str]:
+    nonce = os.urandom(12)
+    return {
+        "protected": json.dumps({"alg": RSA_LEGACY, "enc": _ENC}, separators=(",", ":")),
+        "encrypted_key": b64url_encode(key.encrypt(content_key, padding.PKCS1v15())),
+        "iv": b64url_encode(nonce),
+        "ciphertext": b64url_encode(AESGCM(content_key).encrypt(nonce, payload, None)),
+        "tag": "",
     }
 
 

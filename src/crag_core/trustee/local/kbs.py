@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,12 +11,13 @@ from crag_core.trustee.local import dialect, jwe_encrypt, jws
 from crag_core.trustee.local.appraiser import Appraiser
 from crag_core.trustee.local.audit import Audit
 from crag_core.trustee.local.codec import Malformed
-from crag_core.trustee.local.policies import DEFAULT_ID, Policies, UnknownPolicy, digest
+from crag_core.trustee.local.policies import DEFAULT_ID, Policies, UnknownPolicy
 from crag_core.trustee.local.rego import PolicyError, evaluate
+from crag_core.trustee.local.released import facts_of, tee_pubkey
 from crag_core.trustee.local.replies import KbsRefusal
 from crag_core.trustee.local.resources import IllegalName, ResourceName, Resources
 from crag_core.trustee.local.sessions import Session, Sessions, TooMany
-from crag_core.trustee.local.tokens import CPU, Tokens
+from crag_core.trustee.local.tokens import Tokens
 from crag_core.trustee.local.verifiers import Refused
 
 ATTEST_FAILED = "Attestation error: RCAR handshake Attest failed"
@@ -36,7 +35,7 @@ class Credentials:
 
 @dataclass(frozen=True)
 class Kbs:
-    """The key broker of one Trustee."""
+    """The key broker of one Trustee; ``legacy`` says whether it speaks protocol 0.1.0 too."""
 
     sessions: Sessions
     appraiser: Appraiser
@@ -44,6 +43,7 @@ class Kbs:
     resources: Resources
     policies: Policies
     audit: Audit
+    legacy: bool = False
 
     def auth(self, body: bytes) -> tuple[Session, dict[str, str]]:
         """POST /auth: a new session and its challenge.
@@ -52,7 +52,7 @@ class Kbs:
             KbsRefusal: a malformed request, another version, or too many sessions.
         """
         try:
-            session = self.sessions.open(dialect.read_opening(body).tee)
+            session = self.sessions.open(dialect.read_opening(body, legacy=self.legacy))
         except Malformed as error:
             raise KbsRefusal(401, "AttestationError", f"{AUTH_FAILED}: {error}") from None
         except TooMany:
@@ -71,16 +71,21 @@ class Kbs:
         session = self.sessions.spend(session_id)
         if session is None:
             raise _attest_failed("the session is unknown, over, or has been used already")
+        version = session.version
         try:
-            request = dialect.read_attestation(body, tee=session.tee, nonce=session.nonce)
-            submods = self.appraiser.submods(request.items, DEFAULT_ID, request.runtime_data)
+            request = dialect.read_attestation(
+                body, tee=session.tee, nonce=session.nonce, version=version
+            )
+            submods = self.appraiser.submods(
+                request.items, DEFAULT_ID, request.runtime_data, dialect.MANNERS[version].cpu
+            )
         except Refused as error:
             self.sessions.end(session)
-            raise _attest_failed(error.sentence) from None
+            raise _attest_failed(error.sentence).as_spoken(version) from None
         except (Malformed, PolicyError, UnknownPolicy) as error:
             self.sessions.end(session)
             why = str(error) if isinstance(error, Malformed) else "the policy cannot be evaluated"
-            raise _attest_failed(why) from None
+            raise _attest_failed(why).as_spoken(version) from None
         token, claims = self.tokens.issue(submods, "rcar")
         self.sessions.attested(session, claims)
         return token
@@ -93,13 +98,20 @@ class Kbs:
         Raises:
             KbsRefusal: no or a bad token, an illegal name, a policy that says no, no resource.
         """
+        try:
+            return self._release(path, credentials)
+        except KbsRefusal as refusal:
+            version = self.sessions.version(credentials.session_id)
+            raise refusal.as_spoken(version) from None
+
+    def _release(self, path: str, credentials: Credentials) -> dict[str, str]:
         claims = self._claims(credentials)
         try:
             name = ResourceName.parse(path)
         except IllegalName:
             raise KbsRefusal(404, "PluginInternalError", "Plugin internal error") from None
-        policy = self.policies.resource_policy()
-        facts = _facts(name, claims, policy)
+        scope, policy = self.policies.deciding(name)
+        facts = facts_of(name, claims, scope, policy)
         if not self._allowed(name, claims, policy):
             self.audit.record("refused", refusal=True, reason="policy", **facts)
             raise KbsRefusal(403, "PolicyDeny", "Access denied by policy")
@@ -108,7 +120,7 @@ class Kbs:
             self.audit.record("refused", refusal=True, reason="no such resource", **facts)
             raise KbsRefusal(404, "PluginInternalError", "Plugin internal error")
         try:
-            sealed = jwe_encrypt.encrypt(_tee_pubkey(claims), data)
+            sealed = jwe_encrypt.encrypt(tee_pubkey(claims), data)
         except jwe_encrypt.UnsupportedKey as error:
             raise KbsRefusal(400, "JweError", f"JWE failed: {error}") from None
         self.audit.record("released", **facts)
@@ -137,33 +149,3 @@ class Kbs:
 
 def _attest_failed(why: str) -> KbsRefusal:
     return KbsRefusal(401, "AttestationError", f"{ATTEST_FAILED}: {why}")
-
-
-def _evidence(claims: Mapping[str, Any]) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = claims["submods"][CPU]["ear.veraison.annotated-evidence"]
-    return found
-
-
-def _tee_pubkey(claims: Mapping[str, Any]) -> Mapping[str, str]:
-    found: Mapping[str, str] = _evidence(claims)["runtime_data_claims"]["tee-pubkey"]
-    return found
-
-
-def _facts(name: ResourceName, claims: Mapping[str, Any], policy: str) -> dict[str, Any]:
-    """What the audit log says of a request: digests and names, nothing that unlocks anything."""
-    cpu, evidence = claims["submods"][CPU], _evidence(claims)
-    tee = "sample" if "sample" in evidence else "other"
-    key = json.dumps(_tee_pubkey(claims), sort_keys=True, separators=(",", ":"))
-    return {
-        "resource": str(name),
-        "tee": tee,
-        "insecure": tee == "sample",
-        "measurement": {
-            "register": evidence.get(tee, {}).get("measure_register", ""),
-            **evidence.get(tee, {}).get("events", {}),
-        },
-        "status": cpu["ear.status"],
-        "policy": {"id": cpu["ear.appraisal-policy-id"], "resource_sha384": digest(policy)},
-        "token": claims["jti"],
-        "tee_key_sha256": hashlib.sha256(key.encode()).hexdigest(),
-    }

@@ -1,18 +1,23 @@
-"""The policies on disk: one for resources, and one for attestation per policy id."""
+"""The policies on disk: for resources (one for all, and others for parts), and for attestation."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 from importlib import resources as packaged
+from pathlib import PurePosixPath
 
 from crag_core.trustee.local.folder import Folder
 from crag_core.trustee.local.rego import PolicyError, evaluate
+from crag_core.trustee.local.resources import IllegalName, ResourceName
 
 RESOURCE_FILE = "resource-policy.rego"
+SCOPED_FOLDER = "resource-policies"
 ATTESTATION_FOLDER = "attestation-policies"
 DEFAULT_ID = "default"
 MAX_IDS = 64
+MAX_SCOPES = 1024
+UPSTREAM = "trust_claims"
 CLAIMS = (
     "instance_identity",
     "configuration",
@@ -24,10 +29,11 @@ CLAIMS = (
     "sourced_data",
 )
 _ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}", re.ASCII)
+_CLASSES = {"cpu": "attestation-policy.rego", "gpu": "gpu-attestation-policy.rego"}
 
 
 class UnknownPolicy(ValueError):
-    """A policy id that is not a name, or that no policy has."""
+    """A policy id or scope that is not a name, or that no policy has."""
 
 
 def _shipped(name: str) -> str:
@@ -42,40 +48,85 @@ def digest(policy: str) -> str:
 
 
 class Policies:
-    """The policies of one Trustee. What is not on disk is as shipped: it allows nothing."""
+    """The policies of one Trustee. What is not on disk is as shipped: it allows nothing.
+
+    A resource is released by one policy alone: its own, else its type's (``repository/type``),
+    else its repository's, else the general one. The repository is the namespace: its policy lets
+    nothing of the general one through.
+    """
 
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
 
-    def resource_policy(self) -> str:
-        """The resource policy; as shipped, no resource is released."""
+    def resource_policy(self, scope: str = "") -> str:
+        """The resource policy of a scope; "" is the general one, which as shipped allows nothing.
+
+        Raises:
+            UnknownPolicy: the scope has none of its own.
+        """
+        if scope:
+            data = self._folder.read(*_scoped(scope))
+            if data is None:
+                raise UnknownPolicy("this part has no resource policy of its own")
+            return data.decode("utf-8")
         data = self._folder.read(RESOURCE_FILE)
         return _shipped(RESOURCE_FILE) if data is None else data.decode("utf-8")
 
-    def set_resource_policy(self, policy: str) -> None:
-        """Replace the resource policy.
+    def deciding(self, name: ResourceName) -> tuple[str, str]:
+        """The scope ("" for the general one) and the text of the policy that decides."""
+        for scope in (str(name), f"{name.repository}/{name.kind}", name.repository):
+            data = self._folder.read(*_scoped(scope))
+            if data is not None:
+                return scope, data.decode("utf-8")
+        return "", self.resource_policy()
+
+    def scopes(self) -> list[str]:
+        """Every scope that has a resource policy of its own, sorted."""
+        root = self._folder.path(SCOPED_FOLDER)
+        paths = (path.relative_to(root) for path in root.rglob("*.rego"))
+        return sorted(_scope_of(PurePosixPath(path)) for path in paths)
+
+    def set_resource_policy(self, policy: str, scope: str = "") -> None:
+        """Replace the resource policy of a scope.
 
         Raises:
+            UnknownPolicy: the scope is not one, or there are too many.
             PolicyError: it cannot be evaluated, or ``allow`` is no boolean, or it allows a token
                 that claims nothing.
         """
         found = evaluate(policy, ["allow"], {}, {"resource-path": "resource/a/b/c"})
         if found.get("allow", False) is not False:
             raise PolicyError("the policy releases resources to a workload that claims nothing")
+        path = _scoped(scope) if scope else (RESOURCE_FILE,)
         with self._folder.writing() as writer:
-            writer.write(policy.encode(), RESOURCE_FILE)
+            if scope and scope not in (known := self.scopes()) and len(known) >= MAX_SCOPES:
+                raise UnknownPolicy(f"there are {MAX_SCOPES} resource policies already")
+            writer.write(policy.encode(), *path)
 
-    def attestation_policy(self, policy_id: str) -> str:
-        """The attestation policy of an id.
+    def delete_resource_policy(self, scope: str) -> None:
+        """Delete the resource policy of a scope; the general one cannot be deleted.
 
         Raises:
             UnknownPolicy: there is none.
         """
-        data = self._folder.read(ATTESTATION_FOLDER, f"{_checked(policy_id)}.rego")
+        with self._folder.writing() as writer:
+            if not writer.remove(*_scoped(scope)):
+                raise UnknownPolicy("this part has no resource policy of its own")
+
+    def attestation_policy(self, policy_id: str, device: str = "cpu") -> str:
+        """The attestation policy of an id for a class of devices.
+
+        GPUs are judged by ``<id>_gpu``, else by the one that is shipped for them.
+
+        Raises:
+            UnknownPolicy: there is none.
+        """
+        name = policy_id if device == "cpu" else f"{policy_id}_{device}"
+        data = self._folder.read(ATTESTATION_FOLDER, f"{_checked(name)}.rego")
         if data is not None:
             return data.decode("utf-8")
-        if policy_id == DEFAULT_ID:
-            return _shipped("attestation-policy.rego")
+        if policy_id == DEFAULT_ID or device != "cpu":
+            return _shipped(_CLASSES[device])
         raise UnknownPolicy("no attestation policy has this id")
 
     def set_attestation_policy(self, policy_id: str, policy: str) -> None:
@@ -86,7 +137,7 @@ class Policies:
             PolicyError: it cannot be evaluated.
         """
         name = f"{_checked(policy_id)}.rego"
-        evaluate(policy, CLAIMS, {}, {"reference": {}})
+        evaluate(policy, (*CLAIMS, UPSTREAM), {}, {"reference": {}})
         with self._folder.writing() as writer:
             if policy_id not in (known := self.attestation_ids()) and len(known) >= MAX_IDS:
                 raise UnknownPolicy(f"there are {MAX_IDS} attestation policies already")
@@ -116,3 +167,22 @@ def _checked(policy_id: str) -> str:
     if not _ID.fullmatch(policy_id):
         raise UnknownPolicy("a policy id has 1 to 64 letters, digits, '_', '-' and inner dots")
     return policy_id
+
+
+def _scoped(scope: str) -> tuple[str, ...]:
+    """The file of a scope of one, two or three segments.
+
+    The name says how many there are, so that no scope's file is another one's folder.
+    """
+    parts = scope.split("/")
+    try:
+        ResourceName.parse("/".join([*parts, *["x"] * (3 - len(parts))]))
+    except IllegalName:
+        raise UnknownPolicy(
+            "a scope is REPOSITORY, REPOSITORY/TYPE or REPOSITORY/TYPE/TAG"
+        ) from None
+    return (SCOPED_FOLDER, str(len(parts)), *parts[:-1], f"{parts[-1]}.rego")
+
+
+def _scope_of(path: PurePosixPath) -> str:
+    return "/".join([*path.parts[1:-1], path.name.removesuffix(".rego")])

@@ -11,6 +11,8 @@ import re
 
 from starlette.responses import Response
 
+from crag_core.trustee.local.dialect import MANNERS, Version
+
 KBS_ERRORS = "https://github.com/confidential-containers/kbs/errors/"
 AS_ERRORS = "https://github.com/confidential-containers/attestation-service/errors/"
 
@@ -30,6 +32,12 @@ class KbsRefusal(Exception):
         self.status = status
         self.variant = variant
         self.detail = detail
+
+    def as_spoken(self, version: Version | None) -> KbsRefusal:
+        """The same refusal with the status that it has in a version of the protocol."""
+        statuses = MANNERS[version].statuses if version is not None else {}
+        status = statuses.get(self.variant, self.status)
+        return KbsRefusal(status, self.variant, self.detail)
 
     def response(self) -> Response:
         """The answer in the KBS's shape (it names no content type)."""

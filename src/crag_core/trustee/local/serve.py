@@ -18,6 +18,7 @@ from typing import Any
 
 import uvicorn
 
+from crag_core.attestation.anchors import PINNED, Anchors
 from crag_core.errors import CragError, UsageError
 from crag_core.trustee.local import identity as identities
 from crag_core.trustee.local.administration import Administration
@@ -25,8 +26,11 @@ from crag_core.trustee.local.app import Parts, build
 from crag_core.trustee.local.appraiser import Appraiser
 from crag_core.trustee.local.attestation_service import AttestationService
 from crag_core.trustee.local.audit import Audit
+from crag_core.trustee.local.audit_log import AuditLog
 from crag_core.trustee.local.challenges import Challenges
+from crag_core.trustee.local.collateral import LocalCollateral
 from crag_core.trustee.local.folder import Folder
+from crag_core.trustee.local.hardware import Hardware
 from crag_core.trustee.local.kbs import Kbs
 from crag_core.trustee.local.limits import (
     KEEP_ALIVE_SECONDS,
@@ -37,6 +41,7 @@ from crag_core.trustee.local.policies import Policies
 from crag_core.trustee.local.reference_values import ReferenceValues
 from crag_core.trustee.local.resources import Resources
 from crag_core.trustee.local.sessions import Sessions
+from crag_core.trustee.local.tls import TlsFiles
 from crag_core.trustee.local.tokens import DEFAULT_SECONDS, Tokens
 from crag_core.trustee.local.verifiers import Verifiers
 
@@ -50,12 +55,19 @@ class Settings:
 
     ``directory``: its folder. ``listen``: ``HOST:PORT`` on loopback, port 0 for a free one.
     ``accept_sample``: whether software-made evidence is accepted. ``token_seconds``: 10 to 3600.
+    ``legacy``: whether protocol 0.1.0 is spoken too. ``tls``: certificate and key for https.
+    ``pccs``: where collateral is fetched that is not at hand. ``anchors``: roots of hardware
+    evidence; only tests give others than the makers'.
     """
 
     directory: Path
     listen: str = "127.0.0.1:0"
     accept_sample: bool = False
     token_seconds: int = DEFAULT_SECONDS
+    legacy: bool = False
+    tls: TlsFiles | None = None
+    pccs: str | None = None
+    anchors: Anchors = PINNED
 
 
 class Trustee:
@@ -75,6 +87,7 @@ class Trustee:
                 hint="Change --token-seconds.",
             )
         self.settings = settings
+        context = None if settings.tls is None else settings.tls.context()
         host, port = _address(settings.listen)
         self.folder = Folder(settings.directory)
         with self.folder.writing() as writer:
@@ -82,7 +95,8 @@ class Trustee:
         self.identity = identities.load(self.folder)
         self._socket = _bind(host, port)
         shown = f"[{host}]" if ":" in host else host
-        self.url = f"http://{shown}:{self._socket.getsockname()[1]}/api"
+        scheme = "http" if settings.tls is None else "https"
+        self.url = f"{scheme}://{shown}:{self._socket.getsockname()[1]}/api"
         config = uvicorn.Config(
             build(_parts(self.folder, self.identity, settings)),
             http=DeadlineProtocol,
@@ -94,6 +108,7 @@ class Trustee:
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=1,
             h11_max_incomplete_event_size=MAX_HEADERS,
+            ssl_context_factory=None if context is None else lambda _config, _default: context,
         )
         self._server = _Server(config)
         self._thread: threading.Thread | None = None
@@ -183,12 +198,15 @@ class _Server(uvicorn.Server):
 def _parts(folder: Folder, identity: identities.Identity, settings: Settings) -> Parts:
     resources, policies, references = Resources(folder), Policies(folder), ReferenceValues(folder)
     audit, tokens = Audit(folder), Tokens(identity, settings.token_seconds)
-    appraiser = Appraiser(Verifiers(settings.accept_sample), policies, references)
+    hardware = Hardware(folder, LocalCollateral(folder, settings.pccs), anchors=settings.anchors)
+    appraiser = Appraiser(Verifiers(hardware, settings.accept_sample), policies, references)
     return Parts(
         identity=identity,
-        kbs=Kbs(Sessions(), appraiser, tokens, resources, policies, audit),
+        kbs=Kbs(Sessions(), appraiser, tokens, resources, policies, audit, settings.legacy),
         service=AttestationService(appraiser, Challenges(), tokens),
-        administration=Administration(resources, policies, references, audit, identity.admin_id),
+        administration=Administration(
+            resources, policies, references, audit, AuditLog(folder), identity.admin_id
+        ),
     )
 
 

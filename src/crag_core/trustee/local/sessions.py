@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from crag_core.trustee.local.dialect import NONCE_BYTES, challenge
+from crag_core.trustee.local.dialect import NONCE_BYTES, Opening, Version, challenge
 
 LIFETIME = 300.0
 MAX_SESSIONS = 1024
@@ -21,10 +21,11 @@ class TooMany(Exception):
 
 @dataclass
 class Session:
-    """One handshake: opened for a TEE, then (at most once) attested."""
+    """One handshake: opened for a TEE in a version, then (at most once) attested."""
 
     id: str
     tee: str
+    version: Version
     nonce: str
     ends: float
     spent: bool = False
@@ -51,7 +52,7 @@ class Sessions:
         self._lock = threading.Lock()
         self._open: dict[str, Session] = {}
 
-    def open(self, tee: str) -> Session:
+    def open(self, opening: Opening) -> Session:
         """A new session with a fresh nonce.
 
         Raises:
@@ -59,7 +60,9 @@ class Sessions:
         """
         nonce = challenge(secrets.token_bytes(NONCE_BYTES))["nonce"]
         now = self._clock()
-        session = Session(secrets.token_hex(16), tee, nonce, now + self.lifetime)
+        session = Session(
+            secrets.token_hex(16), opening.tee, opening.version, nonce, now + self.lifetime
+        )
         with self._lock:
             if len(self._open) >= self._limit:
                 self._open = {k: s for k, s in self._open.items() if s.ends > now}
@@ -86,6 +89,12 @@ class Sessions:
         """Forget the session."""
         with self._lock:
             self._open.pop(session.id, None)
+
+    def version(self, session_id: str) -> Version | None:
+        """The protocol's version of a session; None where there is no such session."""
+        with self._lock:
+            session = self._alive(session_id)
+            return None if session is None else session.version
 
     def claims(self, session_id: str) -> Mapping[str, Any] | None:
         """What an attested session has proved; None for any other."""

@@ -14,6 +14,7 @@ from crag_core.trustee.local.folder import Folder
 from crag_core.trustee.local.policies import Policies, UnknownPolicy
 from crag_core.trustee.local.reference_values import ReferenceValues, read_message
 from crag_core.trustee.local.rego import PolicyError, evaluate
+from crag_core.trustee.local.resources import ResourceName
 from crag_core.trustee.local.verifiers import Verified
 
 EVENTS = {"software": "a" * 64, "model": "b" * 64, "configuration": "c" * 64}
@@ -145,15 +146,102 @@ def message(content: object, **change: str) -> str:
     return json.dumps({"version": "0.1.0", "type": "sample", "payload": encoded, **change})
 
 
+NOW = 1_800_000_000.0
+
+
 def test_reference_values_are_registered_name_by_name(tmp_path: Path) -> None:
     references = ReferenceValues(Folder(tmp_path / "t"))
-    references.register(read_message(message({"a": ["1"], "b": ["2", "3"]})))
-    references.register(read_message(message({"a": ["4"]})))
+    for content in ({"a": ["1"], "b": ["2", "3"]}, {"a": ["4"]}):
+        references.register(read_message(message(content), NOW).values)
     assert references.all() == {"a": ["4"], "b": ["2", "3"]}
     references.register({"b": []})
     assert references.all() == {"a": ["4"]}
     assert references.delete("a")
     assert not references.delete("a")
+
+
+def test_reference_values_accept_nothing_after_their_time(tmp_path: Path) -> None:
+    now = [NOW]
+    references = ReferenceValues(Folder(tmp_path / "t"), clock=lambda: now[0])
+    brief = read_message(message({"a": ["1"]}, expires="2027-01-16T00:00:00Z"), NOW)
+    references.register(brief.values, brief.expires)
+    references.register({"b": ["2"]})
+    assert references.all() == {"a": ["1"], "b": ["2"]}
+    now[0] = float(brief.expires)
+    assert references.all() == {"b": ["2"]}
+    now[0] = NOW + 365 * 86400
+    assert references.all() == {}
+    assert set(references.expiries()) == {"a", "b"}
+
+
+def test_reference_values_of_the_earlier_form_are_read(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "t")
+    folder.path("reference-values.json").write_text('{"crag.software": ["aa"]}')
+    references = ReferenceValues(folder)
+    assert references.all() == {"crag.software": ["aa"]}
+    references.register({"b": ["1"]})
+    assert references.all() == {"crag.software": ["aa"], "b": ["1"]}
+
+
+UPSTREAM = """package policy
+import rego.v1
+trust_claims := {"executables": 3, "hardware": 2, "file-system": 2}
+"""
+
+
+def test_the_upstream_interface_gives_the_verdict(tmp_path: Path) -> None:
+    found = judge(UPSTREAM, {})
+    assert found.status == "affirming"
+    assert found.vector == {"executables": 3, "file-system": 2, "hardware": 2}
+    assert judge(UPSTREAM + "hardware := 2\nfile_system := 2\n", {}).status == "affirming"
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        UPSTREAM + "hardware := 97\n",
+        UPSTREAM + "configuration := 2\n",
+        UPSTREAM.replace("file-system", "file_system"),
+        UPSTREAM.replace("file-system", "anything"),
+        "package policy\ntrust_claims := {}",
+        "package policy\ntrust_claims := true",
+    ],
+)
+def test_two_interfaces_that_disagree_or_name_nothing_known_fail(policy: str) -> None:
+    with pytest.raises(PolicyError):
+        judge(policy, {})
+
+
+ALLOW = """package policy
+import rego.v1
+default allow := false
+allow if input.submods.cpu0["ear.status"] == "affirming"
+"""
+
+
+def test_the_nearest_resource_policy_decides_alone(tmp_path: Path) -> None:
+    policies = Policies(Folder(tmp_path / "t"))
+    texts = {scope: f"{ALLOW}# {scope}\n" for scope in ("", "a", "a/b", "a/b/c")}
+    for scope, text in texts.items():
+        policies.set_resource_policy(text, scope)
+    assert policies.scopes() == ["a", "a/b", "a/b/c"]
+    for name, scope in {"a/b/c": "a/b/c", "a/b/d": "a/b", "a/x/c": "a", "x/b/c": ""}.items():
+        assert policies.deciding(ResourceName.parse(name)) == (scope, texts[scope])
+    policies.delete_resource_policy("a/b")
+    assert policies.deciding(ResourceName.parse("a/b/d")) == ("a", texts["a"])
+    with pytest.raises(UnknownPolicy):
+        policies.delete_resource_policy("a/b")
+
+
+@pytest.mark.parametrize(
+    "scope", ["..", "a/..", "a//c", "a/b/c/d", "/a", "a/", ".a", "a\n", "a/b/."]
+)
+def test_a_scope_cannot_leave_its_folder(tmp_path: Path, scope: str) -> None:
+    policies = Policies(Folder(tmp_path / "t"))
+    with pytest.raises(UnknownPolicy):
+        policies.set_resource_policy(ALLOW, scope)
+    with pytest.raises(UnknownPolicy):
+        policies.resource_policy(scope)
 
 
 @pytest.mark.parametrize(
@@ -174,8 +262,10 @@ def test_reference_values_are_registered_name_by_name(tmp_path: Path) -> None:
         message({"a": ["x" * 513]}),
         message({"../a": ["1"]}),
         message({"": ["1"]}),
+        message({"a": ["1"]}, expires="2020-01-01T00:00:00Z"),
+        message({"a": ["1"]}, expires="soon"),
     ],
 )
 def test_malformed_reference_values_are_refused(bad: object) -> None:
     with pytest.raises(Malformed):
-        read_message(bad)
+        read_message(bad, NOW)

@@ -75,7 +75,7 @@ def exponent_three() -> dict[str, str]:
         {**EC_JWK, "crv": "P-384"},
         {**EC_JWK, "x": "!!"},
         {**EC_JWK, "x": ""},
-        {**RSA_JWK, "alg": "RSA1_5"},
+        {**RSA_JWK, "alg": "RSA-OAEP-512"},
         {**RSA_JWK, "alg": "RSA-OAEP"},
         {**RSA_JWK, "n": "AQAB"},
         {**RSA_JWK, "kty": "EC"},

@@ -30,7 +30,10 @@ class Clock:
 def test_a_session_ends_after_its_time_attested_or_not() -> None:
     clock = Clock()
     sessions = Sessions(clock=clock)
-    waiting, attested = sessions.open("sample"), sessions.open("sample")
+    waiting, attested = (
+        sessions.open(dialect.Opening("sample")),
+        sessions.open(dialect.Opening("sample")),
+    )
     assert sessions.spend(attested.id) is attested
     sessions.attested(attested, {"a": 1})
     clock.now += 299
@@ -42,7 +45,7 @@ def test_a_session_ends_after_its_time_attested_or_not() -> None:
 
 def test_a_nonce_is_spent_by_exactly_one_of_many_at_once() -> None:
     sessions = Sessions()
-    session = sessions.open("sample")
+    session = sessions.open(dialect.Opening("sample"))
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda _: sessions.spend(session.id), range(64)))
     assert sum(one is not None for one in found) == 1
@@ -51,22 +54,22 @@ def test_a_nonce_is_spent_by_exactly_one_of_many_at_once() -> None:
 def test_sessions_are_bounded_and_expired_ones_make_room() -> None:
     clock = Clock()
     sessions = Sessions(limit=2, clock=clock)
-    sessions.open("sample"), sessions.open("sample")
+    sessions.open(dialect.Opening("sample")), sessions.open(dialect.Opening("sample"))
     with pytest.raises(TooMany):
-        sessions.open("sample")
+        sessions.open(dialect.Opening("sample"))
     clock.now += 301
-    sessions.open("sample")
+    sessions.open(dialect.Opening("sample"))
 
 
 def test_nonces_and_ids_are_never_the_same() -> None:
     sessions = Sessions()
-    made = [sessions.open("sample") for _ in range(200)]
+    made = [sessions.open(dialect.Opening("sample")) for _ in range(200)]
     assert len({s.nonce for s in made}) == len({s.id for s in made}) == 200
 
 
 def test_a_session_that_has_not_attested_has_no_claims() -> None:
     sessions = Sessions()
-    session = sessions.open("sample")
+    session = sessions.open(dialect.Opening("sample"))
     assert sessions.claims(session.id) is None
     sessions.spend(session.id)
     assert sessions.claims(session.id) is None
