@@ -183,3 +183,56 @@ def test_rats_tls_passes_for_the_measured_workload_and_for_no_other(
         answer = through(proxy.url, f"{listen.url}/hello")
         assert answer.status_code == 200
         assert backend.seen == [("GET", "/hello", b"")]
+
+
+def passport(place: Place, attester: AttesterServer, backend: Backend) -> tuple[Any, Any, Endpoint]:
+    """An egress that fetches its token itself, and an ingress that only reads it."""
+    listen, proxy = free_endpoint(), free_endpoint()
+    egress = {
+        "mapping": {
+            "in": listen.as_config(),
+            "out": Endpoint("127.0.0.1", backend.port).as_config(),
+        },
+        "attest": {
+            "model": "passport",
+            "aa_provider": "coco_asr",
+            "asr_addr": attester.url,
+            "as_addr": place.service,
+            "policy_ids": ["default"],
+        },
+    }
+    ingress = {
+        "http_proxy": {"proxy_listen": proxy.as_config()},
+        "verify": {
+            "model": "passport",
+            "trusted_certs_paths": [str(place.trustee.identity.ca_path)],
+            "policy_ids": ["default"],
+        },
+    }
+    return egress, ingress, listen
+
+
+@pytest.mark.parametrize("mode", ["ohttp", "rats_tls"])
+def test_a_passport_of_the_measured_workload_passes_and_no_other(
+    place: Place, attester: AttesterServer, backend: Backend, tmp_path: Path, mode: str
+) -> None:
+    egress, ingress, listen = passport(place, attester, backend)
+    egress[mode] = (
+        {"key": {"source": "self_generated", "rotation_interval": 30}} if mode == "ohttp" else {}
+    )
+    ingress[mode] = {}
+    proxy = Endpoint(**ingress["http_proxy"]["proxy_listen"])
+
+    def answer() -> httpx.Response:
+        sides = {"add_egress": [egress]}, {"add_ingress": [ingress]}
+        with (
+            tng(sides[0], free_endpoint(), tmp_path),
+            tng(sides[1], free_endpoint(), tmp_path),
+        ):
+            return through(proxy.url, f"{listen.url}/hello")
+
+    place.allow(measurement("another"))
+    assert answer().status_code in (400, 500)
+    place.allow(measurement())
+    assert answer().status_code == 200
+    assert backend.seen[-1] == ("GET", "/hello", b"")
