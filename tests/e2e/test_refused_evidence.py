@@ -15,9 +15,9 @@ def test_trustee_without_the_insecure_flag_gives_no_key_to_sample_evidence(house
     strict = house.variant("owner", CRAG_HOME=str(house.root / "strict"))
     server, ready = strict.serve(False, "trustee", "serve", "--listen", "127.0.0.1:0")
     try:
-        code, error = house.refused(
-            house.variant("provider", CRAG_PROVIDER_ALT_TRUSTEE_URL=ready["url"])
-        )
+        party = house.variant("provider", CRAG_PROVIDER_ALT_TRUSTEE_URL=ready["url"])
+        house.pin(party)
+        code, error = house.refused(party)
     finally:
         server.stop()
     assert code == 10
