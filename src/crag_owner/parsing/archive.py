@@ -77,6 +77,11 @@ def read_part(archive: zipfile.ZipFile, name: str) -> bytes:
         raise Unreadable("is damaged: a part that it needs cannot be read") from None
 
 
+def declares_entities(data: bytes) -> bool:
+    """Whether XML holds an entity declaration, in UTF-8 or UTF-16."""
+    return any("<!ENTITY".encode(code) in data for code in ("utf-8", "utf-16-le", "utf-16-be"))
+
+
 def refuse_document_types(archive: zipfile.ZipFile) -> None:
     """Refuse XML parts with a document type: Office files have none, entity bombs need one.
 

@@ -73,13 +73,13 @@ def decode_as(data: bytes, name: str) -> str:
     """``data`` in the encoding that a document declares for itself, as :func:`decode` gives it.
 
     Names are Python's and the WHATWG's; what is declared as GB2312 or GBK is read as GB18030, and
-    ISO 8859-1 and ASCII as Windows-1252, as browsers do. An encoding that is unknown or does not
+    ISO 8859-1 as Windows-1252, as browsers do. An encoding that is unknown or does not
     fit is ignored in favour of :func:`detect`.
     """
     name = _ALIASES.get(name.strip().lower(), name.strip().lower())
     try:
         known = codecs.lookup(name)
-        if known.name not in _NOT_CHARSETS:
+        if known.name.replace("_", "-") not in _NOT_CHARSETS:
             text = data.decode(known.name).removeprefix("\ufeff")
             return text.replace("\r\n", "\n").replace("\r", "\n")
     except (LookupError, ValueError):  # also for a codec that is no charset (hex, zlib)
@@ -90,11 +90,11 @@ def decode_as(data: bytes, name: str) -> str:
 _ALIASES = {
     "gb2312": "gb18030", "gb_2312-80": "gb18030", "gbk": "gb18030", "x-gbk": "gb18030",
     "cp936": "gb18030", "iso-8859-1": "cp1252", "latin1": "cp1252", "latin-1": "cp1252",
-    "us-ascii": "cp1252", "ascii": "cp1252", "x-sjis": "cp932", "shift_jis": "cp932",
+    "x-sjis": "cp932", "shift_jis": "cp932",
     "ks_c_5601-1987": "cp949", "euc-kr": "cp949", "big5": "cp950", "big5-hkscs": "big5hkscs",
     "unicode-1-1-utf-8": "utf-8", "utf8": "utf-8",
 }  # fmt: skip
-_NOT_CHARSETS = frozenset({"idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined"})
+_NOT_CHARSETS = frozenset({"idna", "punycode", "unicode-escape", "raw-unicode-escape", "undefined"})
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from crag_owner.parsing.archive import open_archive, read_part
+from crag_owner.parsing.archive import declares_entities, open_archive, read_part
 from crag_owner.parsing.html import split_html, to_text
 from crag_owner.parsing.interface import ParsedDocument, Section, Unreadable
 
@@ -63,6 +63,8 @@ def _xml(data: bytes) -> _Element:
     try:
         root = etree.fromstring(data, parser)
     except etree.LxmlError:
+        if declares_entities(data):
+            raise Unreadable("declares XML entities, as an XML bomb does") from None
         raise Unreadable("is no EPUB file: its package document is damaged") from None
     dtd = root.getroottree().docinfo.internalDTD
     if dtd is not None and any(True for _ in dtd.iterentities()):

@@ -150,7 +150,7 @@ class _Reader:
             if not any(lines):
                 self._prefix = prefix
         if paragraph:
-            self._sections.line("")
+            self._sections.blank()
 
 
 def _walk(root: _Element) -> Iterator[tuple[bool, _Element]]:

@@ -54,7 +54,10 @@ class Parser(Protocol):
 
     @property
     def modules(self) -> tuple[str, ...]:
-        """What :meth:`parse` imports: the sandbox imports it before it closes."""
+        """What :meth:`parse` may import: the sandbox imports it before it closes.
+
+        ``package.*`` means all of a package.
+        """
         ...
 
     def parse(self, data: bytes) -> ParsedDocument:

@@ -28,7 +28,7 @@ class JsonParser:
         sections: list[Section] = []
         loose: dict[str, Any] = {}
         for key, member in value.items():
-            if isinstance(member, (dict, list)) and member:
+            if _holds(member):
                 sections.append(Section(_render(member), str(key)))
             else:
                 loose[key] = member
@@ -68,30 +68,34 @@ def _load(text: str, where: str) -> Any:
 
 
 def _render(value: Any) -> str:
-    return "\n".join(_lines(value, 0))
+    return "\n".join(_lines(value, 0, 0))
 
 
-def _lines(value: Any, depth: int) -> Iterator[str]:
+def _lines(value: Any, indent: int, depth: int) -> Iterator[str]:
     if depth > _MAX_DEPTH:
         raise Unreadable("is nested too deeply")
-    pad = "  " * depth
-    if isinstance(value, dict):
+    pad = "  " * indent
+    if isinstance(value, dict) and value:
         for key, member in value.items():
-            if isinstance(member, (dict, list)):
+            if _holds(member):
                 yield f"{pad}{key}:"
-                yield from _lines(member, depth + 1)
+                yield from _lines(member, indent + 1, depth + 1)
             else:
                 yield f"{pad}{key}: {_scalar(member)}"
-    elif isinstance(value, list):
+    elif isinstance(value, list) and value:
         for number, member in enumerate(value):
-            if isinstance(member, (dict, list)):
+            if _holds(member):
                 if number:
                     yield ""
-                yield from _lines(member, depth)
+                yield from _lines(member, indent, depth + 1)
             else:
                 yield f"{pad}{_scalar(member)}"
     else:
         yield f"{pad}{_scalar(value)}"
+
+
+def _holds(value: Any) -> bool:
+    return isinstance(value, (dict, list)) and bool(value)
 
 
 def _scalar(value: Any) -> str:

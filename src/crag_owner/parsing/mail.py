@@ -26,8 +26,11 @@ class MailParser:
 
     name = "eml/1"
     suffixes = (".eml", ".mht", ".mhtml")
-    modules = ("lxml.etree", "email.policy", "email._header_value_parser", "pypdf", "docx", "pptx",
-               "pypdf._text_extraction", "openpyxl", "openpyxl.cell._writer")  # fmt: skip
+    modules = (
+        "crag_owner.parsing.registry", "lxml.etree", "email.*",
+        "pypdf.*", "docx.*", "pptx.*", "openpyxl.*",
+        "cryptography.hazmat.primitives.ciphers.algorithms",
+    )  # fmt: skip
 
     def parse(self, data: bytes) -> ParsedDocument:
         """Headers and body first, then attachments in order.

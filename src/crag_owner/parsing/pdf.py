@@ -21,11 +21,7 @@ class PdfParser:
 
     name = "pdf/1"
     suffixes = (".pdf",)
-    modules = (
-        "pypdf",
-        "pypdf._text_extraction",
-        "cryptography.hazmat.primitives.ciphers.algorithms",
-    )
+    modules = ("pypdf.*", "cryptography.hazmat.primitives.ciphers.algorithms")
 
     def parse(self, data: bytes) -> ParsedDocument:
         """The text of each page that has some.

@@ -26,6 +26,11 @@ class SectionBuilder:
         self._lines.append(text)
         self._body += body and bool(text.strip())
 
+    def blank(self) -> None:
+        """An empty line, unless the last one is empty."""
+        if self._lines and self._lines[-1]:
+            self._lines.append("")
+
     def take_back(self) -> str:
         """Give back the last line, which was body."""
         self._body -= 1

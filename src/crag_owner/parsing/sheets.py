@@ -18,7 +18,7 @@ class SheetsParser:
 
     name = "xlsx/1"
     suffixes = (".xlsx", ".xlsm")
-    modules = ("openpyxl", "openpyxl.cell._writer", "lxml.etree")
+    modules = ("openpyxl.*", "lxml.etree")
 
     def parse(self, data: bytes) -> ParsedDocument:
         """The rows of each sheet; formulas as the values that Excel saved with them.
@@ -36,6 +36,7 @@ class SheetsParser:
             refuse_document_types(archive)
         broken = (
             InvalidFileException, LxmlError, ElementTree.ParseError,
+            OSError,
             KeyError, ValueError, TypeError, AttributeError, IndexError,
         )  # fmt: skip
         try:

@@ -18,7 +18,7 @@ class SlidesParser:
 
     name = "pptx/1"
     suffixes = (".pptx",)
-    modules = ("pptx", "lxml.etree")
+    modules = ("pptx.*", "lxml.etree")
 
     def parse(self, data: bytes) -> ParsedDocument:
         """The text of each slide that has some; hidden slides are left out.

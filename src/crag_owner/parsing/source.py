@@ -15,7 +15,8 @@ _DEFINITION = re.compile(
     r"pub(?:\([a-z ]{1,20}\))?|sealed|partial|open|data|inline|virtual|extern|const|declare) ){0,6}"
     r"(class|def|function|func|fn|struct|enum|interface|trait|impl|type|module|namespace|object|"
     r"record|protocol|extension|sub|macro_rules!|CREATE (?:TABLE|VIEW|FUNCTION|PROCEDURE|INDEX))"
-    r"\*? +(?:\([^()]{0,80}\) *)?(?:<[^<>]{0,80}> *)?([A-Za-z_$][\w$.:]{0,79})"
+    r"\*? *(?:<[^<>]{0,80}>)? +(?:\([^()]{0,80}\) *)?(?:<[^<>]{0,80}> *)?"
+    r"([A-Za-z_$][\w$]{0,79}(?:(?:\.|::)[\w$]{1,80}){0,4})"
 )
 _ATTACHED = re.compile(r"(?:@|#\[|//|#|/\*|\*|--|\[)")
 

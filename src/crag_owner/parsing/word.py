@@ -33,7 +33,7 @@ class WordParser:
 
     name = "docx/1"
     suffixes = (".docx",)
-    modules = ("docx", "lxml.etree")
+    modules = ("docx.*", "lxml.etree")
 
     def parse(self, data: bytes) -> ParsedDocument:
         """Paragraphs and tables in order, then notes.
@@ -50,7 +50,7 @@ class WordParser:
             if element.tag == f"{_W}tbl":
                 for line in row_lines(_rows(element)):
                     sections.line(line)
-                sections.line("")
+                sections.blank()
             else:
                 _paragraph(element, levels, sections)
         sections.flush()
@@ -117,7 +117,7 @@ def _paragraph(element: Any, levels: dict[str, int], sections: SectionBuilder) -
     listed = element.find(f"{_W}pPr/{_W}numPr") is not None
     sections.line(f"- {text}" if listed and text.strip() else text)
     if not listed:
-        sections.line("")
+        sections.blank()
 
 
 def _text(element: Any) -> str:

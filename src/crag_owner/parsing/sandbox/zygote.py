@@ -98,7 +98,7 @@ class Zygote:
             return
         for module in parser.modules:
             with contextlib.suppress(ImportError):  # the parser says itself what is missing
-                importlib.import_module(module)
+                _import(module)
         self._warm.add(parser.name)
         gc.collect()
         gc.freeze()
@@ -117,6 +117,15 @@ class Zygote:
         for pid, _status in self._children.values():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+
+
+def _import(name: str) -> None:
+    """Import a module; with ``.*`` behind its name, everything below it too."""
+    package = importlib.import_module(name.removesuffix(".*"))
+    if name.endswith(".*"):
+        for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+            with contextlib.suppress(ImportError):
+                importlib.import_module(module.name)
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import PurePath
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from crag_owner.parsing import SUFFIXES, Section, Unreadable, parser_for
 from crag_owner.parsing.markdown import split_sections
+from crag_owner.parsing.registry import PARSERS
 
 
 def _parse(name: str, data: bytes) -> list[Section]:
@@ -24,7 +26,18 @@ def test_the_name_decides_the_parser() -> None:
     assert parser_for(PurePath("x.MD")) is parser_for(PurePath("y.markdown"))
     assert parser_for(PurePath("x.png")) is None
     assert parser_for(PurePath("README")) is None
-    assert {".markdown", ".md", ".text", ".txt"} <= set(SUFFIXES)
+    promised = (
+        ".txt .md .rst .html .pdf .docx .pptx .xlsx .csv .tsv .json .jsonl .eml .epub .py .c .java"
+    )
+    assert set(promised.split()) <= set(SUFFIXES)
+
+
+def test_each_parser_has_a_versioned_name_and_endings_of_its_own() -> None:
+    names = [parser.name for parser in PARSERS]
+    assert len(set(names)) == len(names)
+    assert all(re.fullmatch(r"[a-z]+/\d+", name) for name in names)
+    suffixes = [suffix for parser in PARSERS for suffix in parser.suffixes]
+    assert len(set(suffixes)) == len(suffixes)
 
 
 def test_text_loses_its_byte_order_mark_and_carriage_returns() -> None:
