@@ -81,13 +81,14 @@ def _bring_up(
 ) -> Running:
     from crag_core.attestation.server import AttesterServer
     from crag_provider.assembly import assemble
-    from crag_provider.egress import egress
+    from crag_provider.egress import egress, require_free
     from crag_provider.key_release import released_keys
     from crag_provider.library import opened_library
     from crag_provider.llm.starting import started_llm
     from crag_provider.measuring import evidence_source, measure
     from crag_provider.model.opening import open_model
 
+    require_free(settings.listen)
     measurement = measure(settings, say)
     source = evidence_source(settings, measurement)
     attester = stack.enter_context(AttesterServer(source))

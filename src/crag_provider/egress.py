@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from crag_core.gateway.config import EgressConfig
 from crag_core.gateway.endpoint import Endpoint, free_endpoint
-from crag_core.gateway.process import start_on_free_ports
+from crag_core.gateway.process import PortTaken, start_on_free_ports
 from crag_provider.settings import ProviderSettings
 
 
@@ -24,6 +25,28 @@ class Egress:
     def alive(self) -> bool:
         """Whether it runs."""
         return bool(self.tng.alive)
+
+
+def require_free(listen: str) -> None:
+    """Refuse an address that cannot be listened on, before anything else is begun.
+
+    Raises:
+        UsageError: ``listen`` is no address.
+        PortTaken: somebody else listens there, or it is not this machine's.
+    """
+    if listen.endswith(":0"):
+        return
+    wanted = Endpoint.parse(listen, "address to listen on")
+    family = socket.AF_INET6 if ":" in wanted.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((wanted.host, wanted.port))
+        except OSError as error:
+            raise PortTaken(
+                f"The service cannot listen on {wanted}: {error.strerror}.",
+                hint="Stop the program that listens there, or choose another --listen.",
+            ) from None
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -86,8 +87,9 @@ class Provider:
     @contextlib.contextmanager
     def serving(self, *arguments: str) -> Iterator[Serving]:
         """``serve`` that is ready; SIGTERM at the end of the block, if it still runs."""
+        point = self.work / f"point-{secrets.token_hex(4)}"
         process = subprocess.Popen(
-            [BINARY, "serve", "--json", *arguments],
+            [BINARY, "serve", "--json", "--mount-point", str(point), *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=(self.work / "serve.log").open("wb"),
@@ -101,7 +103,7 @@ class Provider:
             assert line, f"serve ended: {said}"
             facts = json.loads(line)
             assert facts.get("ready"), (facts, said)
-            yield Serving(process, facts)
+            yield Serving(process, facts, point)
         finally:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
@@ -116,6 +118,7 @@ class Serving:
 
     process: subprocess.Popen[bytes]
     facts: dict[str, Any]
+    point: Path
 
     @property
     def api(self) -> str:
@@ -191,6 +194,15 @@ class World:
     volume: Path
     folder: Path
 
+    def push_data_key(self) -> None:
+        """Put the owner's key and anchor, as they are, into the owner's Trustee."""
+        words = ("--collection", COLLECTION, "--resource", DATA_KEY)
+        self.owner.ok("key", "push", *words, *admin(self.owners))
+
+    def push_model_key(self) -> None:
+        """Put the model's key into the provider's Trustee."""
+        self.provider.ok("key", "push", "--model-key-id", MODEL_KEY, *admin(self.providers))
+
     def allow(self) -> dict[str, Any]:
         """Have both Trustees release the keys to the service as it is now; the measurement."""
         measured: dict[str, Any] = self.provider.ok("attest")
@@ -225,23 +237,20 @@ def world(folder: Path) -> Iterator[World]:
     (folder / "documents" / "转型.txt").write_text(REPORT)
     (folder / "documents" / "library.txt").write_text(RULES)
     with contextlib.ExitStack() as stack:
-        server = stack.enter_context(postgres_on_tcp(folder / "postgres"))
+        server = stack.enter_context(postgres_on_tcp())
         owner = Owner(folder / "owner", folder / "work")
         owner.use(server.user)
         owners = start(folder / "owners-trustee")
         stack.callback(owners.trustee.stop)
         providers = start(folder / "providers-trustee")
         stack.callback(providers.trustee.stop)
-        collection = ("--collection", COLLECTION)
-        owner.ok("ingest", "-D", str(folder / "documents"), *collection)
-        owner.ok("key", "push", *collection, "--resource", DATA_KEY, *admin(owners))
+        owner.ok("ingest", "-D", str(folder / "documents"), "--collection", COLLECTION)
         provider = Provider(folder / "provider", folder / "work")
         volume = folder / "volume"
-        made = provider.ok("model", "encrypt", str(smollm2()), str(volume))
-        provider.ok(
-            *("key", "push", "--key-file", made["key_file"], "--model-key-id", MODEL_KEY),
-            *admin(providers),
-        )
+        provider.ok("model", "encrypt", str(smollm2()), str(volume))
+        made = World(server, owner, provider, owners, providers, volume, folder)
+        made.push_data_key()
+        made.push_model_key()
         provider.settings = {
             **{name: value for name, value in owner.settings.items() if name.startswith("CRAG_DB")},
             "CRAG_PROVIDER_TRUSTEE_URL": providers.url,
@@ -253,4 +262,4 @@ def world(folder: Path) -> Iterator[World]:
             "CRAG_PROVIDER_LISTEN": "127.0.0.1:0",
             "CRAG_PROVIDER_INSECURE_SAMPLE_EVIDENCE": "1",
         }
-        yield World(server, owner, provider, owners, providers, volume, folder)
+        yield made
