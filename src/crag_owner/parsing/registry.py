@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import PurePath
 
+from crag_owner.parsing import longtail
 from crag_owner.parsing.delimited import DelimitedParser
 from crag_owner.parsing.epub import EpubParser
 from crag_owner.parsing.html import HtmlParser
@@ -34,6 +35,7 @@ PARSERS: tuple[Parser, ...] = (
     MailParser(),
     EpubParser(),
     SourceParser(),
+    *longtail.PARSERS,
 )
 _BY_SUFFIX: dict[str, Parser] = {suffix: parser for parser in PARSERS for suffix in parser.suffixes}
 SUFFIXES = tuple(sorted(_BY_SUFFIX))

@@ -35,7 +35,7 @@ def test_the_name_decides_the_parser() -> None:
 def test_each_parser_has_a_versioned_name_and_endings_of_its_own() -> None:
     names = [parser.name for parser in PARSERS]
     assert len(set(names)) == len(names)
-    assert all(re.fullmatch(r"[a-z]+/\d+", name) for name in names)
+    assert all(re.fullmatch(r"[a-z-]+/\d+", name) for name in names)
     suffixes = [suffix for parser in PARSERS for suffix in parser.suffixes]
     assert len(set(suffixes)) == len(suffixes)
 
