@@ -166,6 +166,10 @@ class CollectionKeys:
         fields = [purpose.encode(), self.collection.encode(), *extra]
         return _hkdf(self._master.raw, self.salt, fields, length)
 
+    def with_salt(self, salt: bytes) -> CollectionKeys:
+        """The keys of the same collection under the same master key in the epoch of ``salt``."""
+        return CollectionKeys(self._master, self.collection, salt)
+
     def check_value(self) -> str:
         """``kcv1:`` and 32 hexadecimal digits, different for every collection and epoch."""
         return _check_value(self.derive("collection-check-value", 16))

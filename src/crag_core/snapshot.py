@@ -17,7 +17,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,8 @@ class Snapshot:
     """What a collection consists of at one moment.
 
     ``salt``, ``root`` and ``previous`` (the SHA-256 of the body before, empty for the first) are
-    lower-case hexadecimal; ``created`` is UTC in ISO 8601.
+    lower-case hexadecimal; ``created`` is UTC in ISO 8601. ``origin`` is the salt of the first
+    epoch, by which a rotated collection is known to be the same; empty in the first epoch itself.
     """
 
     collection: str
@@ -52,6 +53,7 @@ class Snapshot:
     root: str
     previous: str
     created: str
+    origin: str = ""
 
     @classmethod
     def parse(cls, body: str) -> Snapshot:
@@ -72,7 +74,7 @@ class Snapshot:
 
     def body(self) -> str:
         """Canonical JSON: members sorted, no blanks. This text is what is signed."""
-        return _canonical({"format": FORMAT, **asdict(self)})
+        return _canonical({"format": FORMAT, **_fields(self)})
 
     @property
     def digest(self) -> str:
@@ -85,12 +87,10 @@ class Snapshot:
         return self.digest[:16]
 
     def next(self, *, rows: int, documents: int, root: bytes) -> Snapshot:
-        """The snapshot that follows this one."""
-        return Snapshot(
-            collection=self.collection,
-            salt=self.salt,
+        """The snapshot that follows this one in the same epoch."""
+        return replace(
+            self,
             sequence=self.sequence + 1,
-            epoch=self.epoch,
             rows=rows,
             documents=documents,
             root=root.hex(),
@@ -98,8 +98,22 @@ class Snapshot:
             created=now(),
         )
 
+    def rotated(self, *, salt: str, root: bytes) -> Snapshot:
+        """The snapshot that follows this one as the first of the next epoch, with the same rows
+        and documents under other keys.
+        """
+        moved = self.next(rows=self.rows, documents=self.documents, root=root)
+        return replace(moved, salt=salt, epoch=self.epoch + 1, origin=self.origin or self.salt)
+
     def _well_formed(self) -> bool:
-        texts = (self.collection, self.salt, self.root, self.previous, self.created)
+        texts = (
+            self.collection,
+            self.salt,
+            self.root,
+            self.previous,
+            self.created,
+            self.origin,
+        )
         numbers = (self.sequence, self.epoch, self.rows, self.documents)
         return (
             all(isinstance(text, str) for text in texts)
@@ -148,13 +162,17 @@ class SnapshotSigner:
 
 @dataclass(frozen=True)
 class Anchor:
-    """The newest snapshot that somebody has seen: enough to notice any older one."""
+    """The newest snapshot that somebody has seen: enough to notice any older one.
+
+    ``origin`` as in :class:`Snapshot`.
+    """
 
     collection: str
     salt: str
     epoch: int
     sequence: int
     root: str
+    origin: str = ""
 
     @classmethod
     def of(cls, snapshot: Snapshot) -> Anchor:
@@ -165,11 +183,12 @@ class Anchor:
             epoch=snapshot.epoch,
             sequence=snapshot.sequence,
             root=snapshot.root,
+            origin=snapshot.origin,
         )
 
     def to_json(self) -> dict[str, Any]:
         """For a file or a resource of a Trustee."""
-        return {"format": ANCHOR_FORMAT, **asdict(self)}
+        return {"format": ANCHOR_FORMAT, **_fields(self)}
 
     @classmethod
     def from_json(cls, data: Any) -> Anchor:
@@ -184,7 +203,7 @@ class Anchor:
             made = cls(**fields)
         except (TypeError, ValueError, KeyError):
             raise _no_anchor() from None
-        texts = (made.collection, made.salt, made.root)
+        texts = (made.collection, made.salt, made.root, made.origin)
         numbers = (made.epoch, made.sequence)
         good = (
             form == ANCHOR_FORMAT
@@ -222,15 +241,22 @@ def rollback(snapshot: Snapshot, anchor: Anchor) -> str:
     """
     if snapshot.collection != anchor.collection:
         return f"the anchor is one of the collection {anchor.collection}"
-    if not hmac.compare_digest(snapshot.salt.encode(), anchor.salt.encode()):
+    same_epoch = snapshot.epoch == anchor.epoch
+    if not _same(snapshot.origin or snapshot.salt, anchor.origin or anchor.salt) or (
+        same_epoch and not _same(snapshot.salt, anchor.salt)
+    ):
         return "the collection was replaced by another one of the same name"
     if (snapshot.epoch, snapshot.sequence) < (anchor.epoch, anchor.sequence):
         return (
             f"snapshot {snapshot.sequence} of epoch {snapshot.epoch} is older than "
             f"{anchor.sequence} of epoch {anchor.epoch}, which was seen before"
         )
+    if snapshot.sequence < anchor.sequence:
+        return (
+            f"snapshot {snapshot.sequence} is older than {anchor.sequence}, which was seen before"
+        )
     same = snapshot.sequence == anchor.sequence
-    if same and not hmac.compare_digest(snapshot.root.encode(), anchor.root.encode()):
+    if same and not _same(snapshot.root, anchor.root):
         return f"snapshot {snapshot.sequence} has another root than the one seen before"
     return ""
 
@@ -331,7 +357,20 @@ def _as_snapshot(anchor: Anchor) -> Snapshot:
         root=anchor.root,
         previous="",
         created="",
+        origin=anchor.origin,
     )
+
+
+def _fields(value: Snapshot | Anchor) -> dict[str, Any]:
+    """The members; the origin only where there is one."""
+    found = asdict(value)
+    if not found["origin"]:
+        del found["origin"]
+    return found
+
+
+def _same(one: str, other: str) -> bool:
+    return hmac.compare_digest(one.encode(), other.encode())
 
 
 def _canonical(value: Mapping[str, Any]) -> str:
