@@ -7,7 +7,6 @@ refused before it is opened for long.
 
 from __future__ import annotations
 
-import codecs
 import os
 import stat
 from collections.abc import Iterable, Iterator
@@ -24,10 +23,9 @@ _BLOCK = 256 * 1024
 
 @dataclass(frozen=True)
 class Limits:
-    """How much of one file is read: ``file`` and ``line`` in bytes."""
+    """How much of one file is read, in bytes."""
 
     file: int = 64 * MIB
-    line: int = MIB
 
 
 @dataclass(frozen=True)
@@ -71,13 +69,10 @@ def find(named: Iterable[Path], base: Path | None = None) -> Iterator[Candidate]
 
 
 def read(candidate: Candidate, limits: Limits | None = None) -> bytes:
-    """The bytes of a file, checked as they stream: UTF-8, size, length of lines.
-
-    Memory stays within the limits whatever the file's size.
+    """The bytes of a file; memory stays within the limits whatever the file's size.
 
     Raises:
-        Unreadable: a link inside a folder, no regular file, not readable, not UTF-8, empty, over a
-            limit.
+        Unreadable: a link inside a folder, no regular file, not readable, empty, over the limit.
     """
     limits = limits or Limits()
     if not is_unicode(candidate.source):
@@ -98,40 +93,17 @@ def read(candidate: Candidate, limits: Limits | None = None) -> bytes:
                 f"is {status.st_size / MIB:.0f} MiB large; the limit is {limits.file / MIB:.0f} MiB"
             )
         try:
-            return _checked(stream, limits)
+            return _bounded(stream, limits)
         except OSError as error:
             raise Unreadable(f"cannot be read: {error.strerror}") from None
 
 
-def _checked(stream: RawIOBase, limits: Limits) -> bytes:
-    decoder = codecs.getincrementaldecoder("utf-8")()
+def _bounded(stream: RawIOBase, limits: Limits) -> bytes:
     data = bytearray()
-    line = 0
     while block := stream.read(_BLOCK):
-        offset = len(data) - len(decoder.getstate()[0])
         data += block
         if len(data) > limits.file:
             raise Unreadable(f"is larger than {limits.file / MIB:.0f} MiB")
-        try:
-            decoder.decode(block)
-        except UnicodeDecodeError as error:
-            raise Unreadable(
-                f"is not UTF-8: byte {offset + error.start} cannot be decoded"
-            ) from None
-        line = _longest_open_line(block, line, limits.line)
-    try:
-        decoder.decode(b"", final=True)
-    except UnicodeDecodeError:
-        raise Unreadable("is not UTF-8: it ends within a character") from None
-    if not data.strip():
+    if not data or data.isspace():
         raise Unreadable("is empty")
     return bytes(data)
-
-
-def _longest_open_line(block: bytes, before: int, limit: int) -> int:
-    """Bytes of the line that ``block`` leaves open, given those of the one it goes on with."""
-    for length in (before + len(block.split(b"\n", 1)[0]), *map(len, block.split(b"\n")[1:])):
-        if length > limit:
-            raise Unreadable(f"holds a line of more than {limit / MIB:g} MiB")
-    last = block.rfind(b"\n")
-    return before + len(block) if last < 0 else len(block) - last - 1

@@ -10,7 +10,7 @@ from crag_core.command import command, console, option
 from crag_core.embedding.options import EmbedderSettings, embedder_options
 from crag_core.store.options import DatabaseSettings, database_options
 from crag_owner.ingest.report import IngestReport
-from crag_owner.ingest.request import IngestRequest, parse_labels
+from crag_owner.ingest.request import ChunkingChoice, IngestRequest, parse_labels
 from crag_owner.keyfile import KeySource
 from crag_owner.options import (
     TrusteeSettings,
@@ -46,6 +46,17 @@ _PATH = click.Path(path_type=Path)
 )
 @option("--scaling-factor", type=float, help="Of a new collection. [default: 1.0]")
 @option("--approximation-factor", type=float, help="Of a new collection. [default: 1.0]")
+@option("--chunk-size", type=int, metavar="TOKENS", help="Of a new collection. [default: 220]")
+@option("--chunk-overlap", type=int, metavar="TOKENS", help="Of a new collection. [default: 30]")
+@option(
+    "--chunk-strategy",
+    type=click.Choice(["recursive", "sentence", "fixed"]),
+    help="Of a new collection: where documents are cut. [default: recursive]",
+)
+@option("--parse-seconds", type=float, default=120.0, help="Longest that a file is parsed.")
+@option(
+    "--parse-memory", type=int, default=1024, metavar="MIB", help="Most that parsing one takes."
+)
 @key_options
 @embedder_options
 @option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="Attached to each document.")
@@ -63,6 +74,11 @@ def ingest(
     search_mode: str | None,
     scaling_factor: float | None,
     approximation_factor: float | None,
+    chunk_size: int | None,
+    chunk_overlap: int | None,
+    chunk_strategy: str | None,
+    parse_seconds: float,
+    parse_memory: int,
     key: KeySource,
     embedder: EmbedderSettings,
     labels: tuple[str, ...],
@@ -88,6 +104,9 @@ def ingest(
         workers=workers,
         sync=sync,
         dry_run=dry_run,
+        chunking=ChunkingChoice(chunk_size, chunk_overlap, chunk_strategy),
+        parse_seconds=parse_seconds,
+        parse_memory=parse_memory,
     )
     request.check()
     # Chunking, numbers and the database driver are imported only when there is work to do.

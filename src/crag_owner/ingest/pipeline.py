@@ -17,7 +17,8 @@ from crag_owner.display import path_name
 from crag_owner.files import Candidate, Limits, read
 from crag_owner.ingest.report import IngestReport
 from crag_owner.ingest.target import Target
-from crag_owner.parsing import SUFFIXES, Parser, Unreadable, parser_for
+from crag_owner.parsing import Parser, Unreadable, parser_for
+from crag_owner.parsing.sandbox import ParsingSandbox
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,12 +37,14 @@ class Pipeline:
 
     Args:
         target: where they go.
+        sandbox: parses them.
         report: counts what happens.
         labels: attached to every document of this run.
         dry_run: stop before embedding and writing.
     """
 
     target: Target
+    sandbox: ParsingSandbox
     report: IngestReport
     console: Console
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -101,7 +104,9 @@ class Pipeline:
             return
         parser = parser_for(candidate.path)
         if parser is None and not candidate.path.is_dir() and candidate.path.exists():
-            raise Unreadable(f"has a format that is not read yet; known: {', '.join(SUFFIXES)}")
+            raise Unreadable(
+                f"has a format that is not read ({candidate.path.suffix or 'no ending'})"
+            )
         data = read(candidate, self.limits)
         if parser is None:
             raise Unreadable("is no regular file")
@@ -148,7 +153,7 @@ class Pipeline:
         return collection.content_tag(b"".join(lp(part) for part in (*ways, digest)))
 
     def _chunks(self, parser: Parser, data: bytes) -> list[Chunk]:
-        parsed = parser.parse(data)
+        parsed = self.sandbox.parse(parser, data)
         chunks = list(split(parsed.sections, self.target.policy, self.target.embedder.count_tokens))
         if not chunks:
             raise Unreadable("holds no letter or digit")

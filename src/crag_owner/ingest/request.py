@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from crag_core.errors import UsageError
 from crag_owner.display import is_unicode
 from crag_owner.searching import check_question
+
+if TYPE_CHECKING:
+    from crag_owner.parsing.sandbox import SandboxLimits
 
 
 def parse_labels(given: Sequence[str]) -> dict[str, str]:
@@ -29,6 +33,15 @@ def parse_labels(given: Sequence[str]) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
+class ChunkingChoice:
+    """How a new collection is to be cut; None leaves the default, or the collection's own."""
+
+    tokens: int | None = None
+    overlap: int | None = None
+    strategy: str | None = None
+
+
+@dataclass(frozen=True)
 class IngestRequest:
     """Which files go into which collection, and how; None leaves the collection's own value."""
 
@@ -43,6 +56,21 @@ class IngestRequest:
     workers: int | None
     sync: bool
     dry_run: bool
+    chunking: ChunkingChoice = ChunkingChoice()
+    parse_seconds: float = 120.0
+    parse_memory: int = 1024
+
+    @property
+    def parsing(self) -> SandboxLimits:
+        """What one file may cost.
+
+        Raises:
+            BadInput: nothing could be parsed with so little.
+        """
+        # The parsers are imported only when there is work to do.
+        from crag_owner.parsing.sandbox import SandboxLimits
+
+        return SandboxLimits(seconds=self.parse_seconds, memory=self.parse_memory * 1024**2)
 
     @property
     def folders(self) -> list[Path]:
@@ -54,7 +82,7 @@ class IngestRequest:
 
         Raises:
             UsageError: nothing to ingest, or --sync without a folder.
-            BadInput: the question cannot be asked.
+            BadInput: the question cannot be asked, or the limits let nothing through.
         """
         if not self.named:
             raise UsageError(
@@ -62,5 +90,6 @@ class IngestRequest:
             )
         if self.sync and not self.folders:
             raise UsageError("--sync needs a folder.", hint="Name the folder with -D DIR.")
+        _ = self.parsing
         if self.question is not None:
             check_question(self.question)

@@ -19,6 +19,7 @@ from crag_owner.ingest.request import IngestRequest
 from crag_owner.ingest.target import Target
 from crag_owner.keyfile import KeySource
 from crag_owner.options import TrusteeSettings
+from crag_owner.parsing.sandbox import ParsingSandbox
 from crag_owner.searching import Found, find_hits
 from crag_owner.trustee_push import push_anchor
 
@@ -42,7 +43,10 @@ def run(
     begun = time.monotonic()
     database.where()  # a URL that cannot be read is refused before anything is opened
     candidates = list(find(request.named, request.base))
-    with _store(database, dry_run=request.dry_run) as store:
+    with (
+        ParsingSandbox(request.parsing) as sandbox,
+        _store(database, dry_run=request.dry_run) as store,
+    ):
         target = Target(
             database,
             store,
@@ -54,9 +58,12 @@ def run(
             scaling_factor=request.scaling_factor,
             approximation_factor=request.approximation_factor,
             workers=request.workers,
+            chunking=request.chunking,
         )
         report = IngestReport(request.collection, target.search_mode, dry_run=request.dry_run)
-        pipeline = Pipeline(target, report, console, request.labels, dry_run=request.dry_run)
+        pipeline = Pipeline(
+            target, sandbox, report, console, request.labels, dry_run=request.dry_run
+        )
         pipeline.run(candidates)
         _refuse_nothing(report, candidates)
         if request.sync:

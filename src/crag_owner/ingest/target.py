@@ -14,6 +14,7 @@ from crag_core.store.settings import DatabaseSettings
 from crag_owner import keyfile
 from crag_owner.anchors import Anchors
 from crag_owner.chunking import ChunkingPolicy
+from crag_owner.ingest.request import ChunkingChoice
 from crag_owner.keyfile import KeySource
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class Target:
         embedder: for a new collection; an existing one keeps its own.
         search_mode, scaling_factor, approximation_factor: the same; None leaves the default.
         workers: for the embedder.
+        chunking: for a new collection; an existing one keeps its own.
 
     Raises:
         IntegrityViolated: the key is not the collection's, or its snapshot was rolled back.
@@ -51,11 +53,13 @@ class Target:
         scaling_factor: float | None = None,
         approximation_factor: float | None = None,
         workers: int | None = None,
+        chunking: ChunkingChoice | None = None,
     ) -> None:
         self.name = name
         self.search_mode = search_mode or "database"
         self.anchors = Anchors(database, name)
-        self.policy = ChunkingPolicy()
+        choice = chunking or ChunkingChoice()
+        self.policy = ChunkingPolicy.asked(choice.tokens, choice.overlap, choice.strategy)
         self._store = store
         self._key = key
         self._settings = embedder
@@ -70,11 +74,13 @@ class Target:
         if store is not None and Collection.exists(store, name):
             self.collection = Collection.open(store, name, key.load())
             self.anchors.check(self.collection)
-            self._agree(self.collection, search_mode)
+            self._agree(self.collection, search_mode, choice)
         else:
             self.anchors.check_gone()
 
-    def _agree(self, collection: Collection, search_mode: str | None) -> None:
+    def _agree(
+        self, collection: Collection, search_mode: str | None, choice: ChunkingChoice
+    ) -> None:
         """An existing collection keeps its parameters; options that say otherwise are refused."""
         profile = collection.profile
         for option, asked in (("search_mode", search_mode), *self._factors.items()):
@@ -93,6 +99,16 @@ class Target:
             )
         self.search_mode = profile.search_mode
         self.policy = ChunkingPolicy.from_json(collection.private.get("chunking"))
+        for option, asked, kept in (
+            ("size", choice.tokens, self.policy.tokens),
+            ("overlap", choice.overlap, self.policy.overlap),
+            ("strategy", choice.strategy, self.policy.strategy),
+        ):
+            if asked is not None and asked != kept:
+                raise UsageError(
+                    f"The collection {self.name} has chunk {option} {kept}, not {asked}.",
+                    hint=f"Leave --chunk-{option} out, or use another --collection.",
+                )
 
     @property
     def embedder(self) -> Embedder:
