@@ -12,8 +12,9 @@ from crag_core.collection import write
 from crag_core.collection.context import Context
 from crag_core.collection.documents import DocumentInfo, open_document
 from crag_core.collection.drafts import DocumentDraft, PutResult
+from crag_core.collection.following import moved, retried
 from crag_core.collection.load import LoadedCollection
-from crag_core.collection.profile import Profile
+from crag_core.collection.profile import Profile, content_tag_key
 from crag_core.collection.report import Verification
 from crag_core.collection.rows import RowContent, open_row, row_digest, row_name
 from crag_core.collection.search import Hit, find
@@ -170,8 +171,8 @@ class Collection:
             return snapshot
 
     def content_tag(self, data: bytes) -> bytes:
-        """32 bytes that recognise ``data`` again under this collection's key."""
-        return content_tag(self.keys.derive("content-tag"), data)
+        """32 bytes that recognise ``data`` again under this collection's key, in every epoch."""
+        return content_tag(content_tag_key(self.keys, self.private), data)
 
     def document_id(self, source: str) -> bytes:
         """The 16 bytes of the id that the document of that source has or would have."""
@@ -245,7 +246,7 @@ class Collection:
             IntegrityViolated: what is in the database was changed; nothing is written.
             Unreachable: the database does not answer, or another writer holds the collection.
         """
-        return write.put(self._context, self._store, drafts)
+        return retried(lambda: write.put(self._context, self._store, drafts), self._follow)
 
     def remove_documents(self, ids: Iterable[bytes | str]) -> int:
         """Remove documents (16 bytes or UUIDs as text) with their rows; how many rows.
@@ -256,7 +257,7 @@ class Collection:
             Unreachable: the database does not answer, or another writer holds the collection.
         """
         keys = [_identity(each) for each in ids]
-        return write.remove(self._context, self._store, keys)
+        return retried(lambda: write.remove(self._context, self._store, keys), self._follow)
 
     def search(
         self, vector: NDArray[np.float32], k: int = 10, fetch: int | None = None
@@ -274,8 +275,7 @@ class Collection:
             Unreachable: the database does not answer.
             BadInput: the vector is not one of the collection, or k or fetch is out of range.
         """
-        with self._reading() as (reader, _):
-            return find(self._context, reader, vector, k=k, fetch=fetch)
+        return retried(lambda: self._search(vector, k, fetch), self._follow)
 
     def verify(
         self, anchor: Anchor | None = None, progress: Callable[[int], None] | None = None
@@ -289,6 +289,7 @@ class Collection:
         Raises:
             Unreachable: the database does not answer.
         """
+        self._follow()
         return examine(self._context, self._store, anchor, progress).verification
 
     def load(self, anchor: Anchor | None = None) -> LoadedCollection:
@@ -298,6 +299,7 @@ class Collection:
             IntegrityViolated: it does not verify; the message names the first violation.
             Unreachable: the database does not answer.
         """
+        self._follow()
         return LoadedCollection(self._context, self._store, anchor)
 
     def ensure_index(self) -> bool:
@@ -333,8 +335,19 @@ class Collection:
             "indexed": sizes.indexed,
         }
 
+    def _search(self, vector: NDArray[np.float32], k: int, fetch: int | None) -> list[Hit]:
+        with self._reading() as (reader, _):
+            return find(self._context, reader, vector, k=k, fetch=fetch)
+
     def _reading(self) -> _Reading:
-        return _Reading(self._context, self._store)
+        return _Reading(self, self._store)
+
+    def _follow(self) -> bool:
+        """Go on in the epoch that the collection was rotated to; whether it was."""
+        found = moved(self._context, self._store)
+        if found is not None:
+            self._context, self.private = found.context, found.private
+        return found is not None
 
     def _chunk(self, rows: Mapping[bytes, StoredRow], identity: bytes, digest: bytes) -> RowContent:
         row = rows.get(identity)
@@ -361,16 +374,22 @@ def _identity(given: bytes | str) -> bytes:
 class _Reading:
     """A consistent view of the database, with its snapshot checked."""
 
-    def __init__(self, context: Context, store: Store) -> None:
-        self._context = context
+    def __init__(self, collection: Collection, store: Store) -> None:
+        self._collection = collection
+        self._store = store
         self._manager = store.reader()
 
     def __enter__(self) -> tuple[Reader, Snapshot]:
-        floor = self._context.seen
+        return retried(self._entered, self._collection._follow)
+
+    def _entered(self) -> tuple[Reader, Snapshot]:
+        context = self._collection._context
+        floor = context.seen
+        self._manager = self._store.reader()
         reader = self._manager.__enter__()
         try:
-            stored = reader.snapshot(self._context.identity)
-            return reader, self._context.current(stored, floor)
+            stored = reader.snapshot(context.identity)
+            return reader, context.current(stored, floor)
         except BaseException as error:
             self._manager.__exit__(type(error), error, error.__traceback__)
             raise

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from crag_core.collection.context import Context
+from crag_core.collection.following import moved
 from crag_core.collection.report import refuse
 from crag_core.collection.search import Hit, find
 from crag_core.collection.verify import examine
@@ -23,6 +24,7 @@ MAX_ATTEMPTS = 3
 
 @dataclass(frozen=True)
 class _Verified:
+    context: Context
     snapshot: Snapshot
     known: dict[bytes, bytes]
 
@@ -31,20 +33,20 @@ class LoadedCollection:
     """Answers only from rows that were verified; safe to use from several threads.
 
     Each search looks at the snapshot first. A newer one is verified as a whole before anything is
-    answered from it; an older one, or another one with the same number, is refused.
+    answered from it; an older one, or another one with the same number, is refused. A rotation to a
+    new epoch under the same master key is a newer snapshot like any other.
     """
 
     def __init__(self, context: Context, store: Store, anchor: Anchor | None) -> None:
-        self._context = context
         self._store = store
         self._anchor = anchor
         self._guard = threading.Lock()
-        self._verified = self._examine()
+        self._verified = self._examine(context)
 
     @property
     def name(self) -> str:
         """The collection's name."""
-        return self._context.name
+        return self._verified.context.name
 
     @property
     def snapshot(self) -> Snapshot:
@@ -75,30 +77,48 @@ class LoadedCollection:
         """As :meth:`search`, and the snapshot that the hits are from."""
         for _ in range(MAX_ATTEMPTS):
             verified = self._verified
-            with self._store.reader() as reader:
-                stored = reader.snapshot(self._context.identity)
-                current = self._context.current(stored, verified.snapshot)
-                if current == verified.snapshot:
-                    hits = find(
-                        self._context,
-                        reader,
-                        vector,
-                        k=k,
-                        fetch=fetch,
-                        known=verified.known,
-                    )
+            try:
+                hits, current = self._attempt(verified, vector, k, fetch)
+                if hits is not None:
                     return hits, current
-            self._renew(current)
+                self._renew(verified.context, current)
+            except IntegrityViolated:
+                if not self._follow(verified):
+                    raise
         raise Unreachable(
             f"The collection {self.name} changes faster than it can be verified.",
             hint="Ask again when the ingest is done.",
         )
 
-    def _renew(self, wanted: Snapshot) -> None:
+    def _attempt(
+        self, verified: _Verified, vector: NDArray[np.float32], k: int, fetch: int | None
+    ) -> tuple[list[Hit] | None, Snapshot]:
+        """Hits and their snapshot; no hits where the snapshot is a newer one."""
+        context = verified.context
+        with self._store.reader() as reader:
+            stored = reader.snapshot(context.identity)
+            current = context.current(stored, verified.snapshot)
+            if current != verified.snapshot:
+                return None, current
+            hits = find(context, reader, vector, k=k, fetch=fetch, known=verified.known)
+            return hits, current
+
+    def _follow(self, verified: _Verified) -> bool:
+        """Verify the collection in the epoch that it was rotated to; whether it was."""
+        with self._guard:
+            # Another thread may have gone there while this one waited.
+            if self._verified.context is not verified.context:
+                return True
+            found = moved(verified.context, self._store)
+            if found is not None:
+                self._verified = self._examine(found.context)
+            return found is not None
+
+    def _renew(self, context: Context, wanted: Snapshot) -> None:
         with self._guard:
             # Another thread may have verified it while this one waited.
             if self._verified.snapshot.sequence < wanted.sequence:
-                self._verified = self._examine()
+                self._verified = self._examine(context)
             elif self._verified.snapshot.sequence == wanted.sequence:
                 self._same(wanted)
 
@@ -110,10 +130,10 @@ class LoadedCollection:
                 details={"collection": self.name, "violation": "rolled_back", "row": "snapshot"},
             )
 
-    def _examine(self) -> _Verified:
-        examined = examine(self._context, self._store, self._anchor)
-        refuse(self._context.name, examined.verification)
+    def _examine(self, context: Context) -> _Verified:
+        examined = examine(context, self._store, self._anchor)
+        refuse(context.name, examined.verification)
         snapshot = examined.verification.snapshot
         if snapshot is None:
             raise TypeError("a verification without violation has a snapshot")
-        return _Verified(snapshot, examined.known)
+        return _Verified(context, snapshot, examined.known)

@@ -22,6 +22,8 @@ from crag_core.vectors import SCHEME
 FORMAT = "crag/collection/v1"
 SEARCH_MODES = ("database", "enclave")
 SALT_BYTES = 32
+# Member of the private profile of a rotated collection.
+CONTENT_TAG_KEY = "content_tag_key"
 # Also a part of resource paths at a Trustee and a file name.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 
@@ -186,13 +188,37 @@ def open_profile(
             code="wrong-key",
             details={"collection": name},
         )
+    return profile, keys, open_with_keys(stored, keys)
+
+
+def content_tag_key(keys: CollectionKeys, private: Mapping[str, Any]) -> bytes:
+    """The key that recognises documents: that of the first epoch, kept in the private profile by a
+    rotation, because the files are not there to be recognised anew.
+
+    Raises:
+        IntegrityViolated: what the private profile holds is no key.
+    """
+    kept = private.get(CONTENT_TAG_KEY)
+    if kept is None:
+        return keys.derive("content-tag")
+    try:
+        return bytes.fromhex(kept)
+    except (TypeError, ValueError):
+        raise _tampered(keys.collection) from None
+
+
+def open_with_keys(stored: StoredCollection, keys: CollectionKeys) -> dict[str, Any]:
+    """The private profile.
+
+    Raises:
+        IntegrityViolated: it, or the public one that is bound to it, was changed.
+    """
     try:
         aad = profile_aad(stored.profile.encode())
         payload = unseal(keys.derive("seal/profile"), stored.nonce, stored.sealed, aad)
-        private = json.loads(payload)
-    except (IntegrityViolated, ValueError):
-        raise _tampered(name) from None
-    return profile, keys, dict(private)
+        return dict(json.loads(payload))
+    except (IntegrityViolated, ValueError, TypeError):
+        raise _tampered(stored.name) from None
 
 
 def _canonical(value: Mapping[str, Any]) -> str:

@@ -16,6 +16,7 @@ from crag_core.collection.documents import (
     seal_document,
 )
 from crag_core.collection.drafts import DocumentDraft, PutResult
+from crag_core.collection.following import refuse_while_rotating
 from crag_core.collection.rows import row_digest, row_element, row_name, seal_chunks
 from crag_core.errors import BadInput, IntegrityViolated
 from crag_core.sethash import SetHash
@@ -59,6 +60,7 @@ def put(context: Context, store: Store, drafts: Sequence[DocumentDraft]) -> list
     with store.writer() as writer:
         locked = writer.lock(context.identity)
         current = context.current(locked, floor)
+        refuse_while_rotating(context, writer)
         found = {each.id: each for each in writer.documents_by_id(context.generation, ids)}
         changes = Changes()
         for identity, draft in zip(ids, drafts, strict=True):
@@ -90,6 +92,7 @@ def remove(context: Context, store: Store, ids: Iterable[bytes]) -> int:
     with store.writer() as writer:
         locked = writer.lock(context.identity)
         current = context.current(locked, floor)
+        refuse_while_rotating(context, writer)
         changes = Changes()
         found = {each.id: each for each in writer.documents_by_id(context.generation, wanted)}
         for identity in wanted:

@@ -25,8 +25,8 @@ MAX_NEAREST = 1000
 class StoredRow(NamedTuple):
     """One row as it lies in the database; a changed row differs in at least one field.
 
-    ``id`` 16 bytes; ``iv`` 12 bytes; ``vector`` float16 values, big-endian, or empty; ``expires``
-    seconds since 1970 UTC or None.
+    ``id`` 16 bytes; ``iv`` 12 bytes; ``vector`` float16 values, big-endian; both empty where the
+    vector is sealed with the text; ``expires`` seconds since 1970 UTC or None.
     """
 
     id: bytes
@@ -80,6 +80,23 @@ class Generation:
 
 
 @dataclass(frozen=True)
+class StoredRotation:
+    """The record of a rotation: the next epoch's public profile, and its sealed progress."""
+
+    profile: str
+    nonce: bytes
+    sealed: bytes
+
+
+@dataclass(frozen=True)
+class Retired:
+    """What was cleared after a rotation: superseded records rewritten, a checkpoint made."""
+
+    rewritten: bool
+    checkpoint: bool
+
+
+@dataclass(frozen=True)
 class TableSizes:
     """What the database itself counts; a hint, because it is not trusted."""
 
@@ -126,6 +143,10 @@ class Reader(Protocol):
         """What the database counts."""
         ...
 
+    def rotation(self, collection: int) -> StoredRotation | None:
+        """The record of a rotation that was begun and not finished, or None."""
+        ...
+
 
 class Writer(Reader, Protocol):
     """A transaction that changes one collection; all or nothing."""
@@ -152,6 +173,30 @@ class Writer(Reader, Protocol):
 
     def put_snapshot(self, collection: int, snapshot: StoredSnapshot) -> None:
         """Replace the snapshot."""
+        ...
+
+    def begin_rotation(self, generation: Generation, record: StoredRotation) -> None:
+        """Make the tables of the next generation, empty, and put the rotation's record."""
+        ...
+
+    def put_rotation(self, collection: int, record: StoredRotation) -> None:
+        """Replace the rotation's record."""
+        ...
+
+    def abandon_rotation(self, generation: Generation) -> None:
+        """Drop the tables of a generation that was never switched to, and the record."""
+        ...
+
+    def switch(
+        self,
+        collection: int,
+        *,
+        profile: str,
+        nonce: bytes,
+        sealed: bytes,
+        snapshot: StoredSnapshot,
+    ) -> None:
+        """Make another profile and snapshot the collection's."""
         ...
 
 
@@ -190,6 +235,12 @@ class Store(Protocol):
 
     def drop_collection(self, collection: int) -> None:
         """Remove a collection with all its tables."""
+        ...
+
+    def retire(self, keep: Generation) -> Retired:
+        """Drop the tables of every other epoch and the rotation's record, once nobody reads them,
+        and clear what the database keeps of superseded records.
+        """
         ...
 
     def index(self, generation: Generation) -> bool:

@@ -16,12 +16,14 @@ from crag_core.store.failures import translated
 from crag_core.store.interface import (
     MAX_NEAREST,
     Generation,
+    Retired,
     StoredCollection,
     StoredDocument,
     StoredRow,
     StoredSnapshot,
     TableSizes,
 )
+from crag_core.store.rotations import RotationReads, RotationWrites, retire, wait_for_readers
 from crag_core.store.rowcodec import (
     DOCUMENT_COLUMNS,
     DOCUMENT_SELECT,
@@ -46,7 +48,7 @@ _SNAPSHOT_LOCKED = (
 )
 
 
-class PostgresReader:
+class PostgresReader(RotationReads):
     """One transaction that reads."""
 
     def __init__(self, connection: BoundedConnection) -> None:
@@ -141,7 +143,7 @@ class PostgresReader:
                 yield batch
 
 
-class PostgresWriter(PostgresReader):
+class PostgresWriter(RotationWrites, PostgresReader):
     """One transaction that changes a collection."""
 
     def lock(self, collection: int) -> StoredSnapshot | None:
@@ -286,6 +288,15 @@ class PostgresStore:
             for (table,) in names:
                 connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier("crag", table)))
             connection.execute("DELETE FROM crag.collections WHERE id = %s", [collection])
+
+    def retire(self, keep: Generation) -> Retired:
+        """Drop the tables of every other epoch and the record of the rotation.
+
+        Waits up to 30 s for transactions that still read them.
+        """
+        with self._connections.connection() as connection:
+            wait_for_readers(connection)
+            return retire(connection, keep)
 
     def index(self, generation: Generation) -> bool:
         """Make the HNSW index where it is missing; may take up to an hour."""
