@@ -16,6 +16,11 @@ root = group(
         "delete": ("crag_owner.document_commands:delete", "Delete documents."),
         "stats": ("crag_owner.document_commands:stats", "Count documents, rows and bytes."),
         "verify": ("crag_owner.verify_command:verify", "Open every row; name what is wrong."),
+        "calibrate": (
+            "crag_owner.calibrate.command:calibrate",
+            "Measure noise and recall; recommend factors.",
+        ),
+        "audit": ("crag_owner.audit.command:audit", "Attack your own collection; report leakage."),
         "key": ("crag_owner.key_commands:key_group", "Make, show and hand over the master key."),
         "database": ("crag_owner.database_commands:database_group", "Run the embedded database."),
         "trustee": ("crag_core.trustee.cli:trustee_group", "Run and set up a Trustee."),

@@ -49,10 +49,15 @@ def fresh(dimension: int, factor: float) -> Callable[[Matrix], Matrix]:
 
 
 def new_rows(cipher: VectorCipher) -> Callable[[Matrix], Matrix]:
-    """Encryption of unit vectors as rows of new, random ids, as the database would have them."""
+    """Encryption of unit vectors as rows of new, random ids.
+
+    The result is float32[n, d] as the database would have it, divided by the scaling factor, which
+    an attacker reads off the norms.
+    """
 
     def encrypt(vectors: Matrix) -> Matrix:
         ids = [secrets.token_bytes(16) for _ in range(len(vectors))]
-        return np.asarray(cipher.encrypt(vectors, ids).vectors, dtype=np.float32)
+        stored = np.asarray(cipher.encrypt(vectors, ids).vectors, dtype=np.float32)
+        return np.asarray(stored / np.float32(cipher.scaling_factor), dtype=np.float32)
 
     return encrypt

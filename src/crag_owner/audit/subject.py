@@ -23,7 +23,7 @@ class Subject:
         factor: its approximation factor.
         total_rows: rows of the whole collection; the arrays may be a sample of them.
         plain: plaintext vectors float32[n, d], unit norm.
-        stored: the same rows as the database has them, float32[n, d].
+        stored: the same rows as stored, float32[n, d], divided by the scaling factor.
         encrypt: encrypts unit vectors as new rows of the same collection, float32[k, d].
         labels: per kind of label (``document``, or an attribute) one value for each row.
         foreign: vectors float32[f, d] of texts that are not the owner's but that the attacker has.

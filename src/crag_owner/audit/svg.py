@@ -1,0 +1,96 @@
+"""Plots as inline SVG: lines over a linear, logarithmic or named axis, all values from 0 to 1."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+WIDTH, HEIGHT = 640, 300
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 170, 16, 46
+COLORS = ("#2f6fb4", "#c8553d", "#3a8f5c", "#8a5ab0", "#b08a2e", "#5a6a7a")
+
+
+@dataclass(frozen=True)
+class Series:
+    """One line: its name and points, x and y."""
+
+    name: str
+    points: Sequence[tuple[float, float]]
+
+
+def lines(
+    series: Sequence[Series],
+    *,
+    title: str,
+    x_label: str,
+    y_label: str,
+    logarithmic: bool = False,
+) -> str:
+    """A line plot; y runs from 0 to 1.
+
+    Args:
+        logarithmic: for x, which is then greater than 0.
+    """
+    drawn = [each for each in series if each.points]
+    marks = sorted({x for each in drawn for x, _ in each.points})
+    if not marks:
+        return ""
+    plot_width, plot_height = WIDTH - _LEFT - _RIGHT, HEIGHT - _TOP - _BOTTOM
+
+    def place(x: float) -> float:
+        low, high, at = marks[0], marks[-1], x
+        if logarithmic:
+            low, high, at = math.log(low), math.log(high), math.log(x)
+        share = 0.5 if high == low else (at - low) / (high - low)
+        return _LEFT + plot_width * share
+
+    def height(y: float) -> float:
+        return _TOP + plot_height * (1.0 - min(max(y, 0.0), 1.0))
+
+    parts = [
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title, quote=True)}">'
+    ]
+    for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
+        y = height(tick)
+        parts.append(
+            f'<line class="grid" x1="{_LEFT}" x2="{_LEFT + plot_width}" y1="{y:.1f}" y2="{y:.1f}"/>'
+            f'<text class="tick" x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{tick:g}</text>'
+        )
+    last = -math.inf
+    for mark in marks:
+        x = place(mark)
+        if x - last < 26:
+            continue
+        last = x
+        parts.append(
+            f'<text class="tick" x="{x:.1f}" y="{_TOP + plot_height + 16}" '
+            f'text-anchor="middle">{mark:g}</text>'
+        )
+    parts.append(
+        f'<text class="axis" x="{_LEFT + plot_width / 2:.1f}" y="{HEIGHT - 8}" '
+        f'text-anchor="middle">{escape(x_label)}</text>'
+        f'<text class="axis" transform="translate(12 {_TOP + plot_height / 2:.1f}) rotate(-90)" '
+        f'text-anchor="middle">{escape(y_label)}</text>'
+    )
+    for index, each in enumerate(drawn):
+        color = COLORS[index % len(COLORS)]
+        dashes = "" if index < len(COLORS) else ' stroke-dasharray="5 3"'
+        points = [(place(x), height(y)) for x, y in each.points]
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+        parts.append(f'<polyline fill="none" stroke="{color}"{dashes} points="{path}"/>')
+        for (x, y), (raw_x, raw_y) in zip(points, each.points, strict=True):
+            parts.append(
+                f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{color}"><title>'
+                f"{escape(each.name)}: {raw_x:g} → {raw_y:.3f}</title></circle>"
+            )
+        row = _TOP + 12 + 18 * index
+        side = _LEFT + plot_width + 14
+        parts.append(
+            f'<line stroke="{color}"{dashes} x1="{side}" x2="{side + 18}" '
+            f'y1="{row - 4}" y2="{row - 4}"/>'
+            f'<text class="key" x="{side + 24}" y="{row}">{escape(each.name)}</text>'
+        )
+    parts.append("</svg>")
+    return "".join(parts)
