@@ -1,8 +1,7 @@
-"""The vector cipher against its floor: the one matrix product that a secret rotation costs.
+"""The vector cipher against its floor, one matrix product, and against ironcore-alloy's Python API.
 
-Both are measured alternately in one process with one BLAS thread, by CPU time, so that other work
-on the machine disturbs neither the figure nor the ratio. ``encrypt_rate`` is what an environment
-that has a peer installed calls next to the peer's own rate to fill in ``ratio_to_ironcore``.
+All are measured alternately in one run with one thread each, by CPU time, so that other work on
+the machine disturbs neither the figures nor the ratios. The peer runs in a process of its own.
 """
 
 from __future__ import annotations
@@ -15,12 +14,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
+
+from peers import ONE_THREAD, Peer, environment
 
 DIMENSIONS = (384, 768, 1024, 1536)
 ROUNDS = 9
 VALUES = 2_000_000
-ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+# Vectors that the peer encrypts in one round; it takes milliseconds for each.
+PEER_ROWS = 40
 
 
 @functools.cache
@@ -68,19 +71,44 @@ def gemm_rate(dimension: int) -> float:
     return _rate(lambda: np.matmul(vectors, matrix, out=output), len(ids))
 
 
-def measure(dimension: int, rounds: int = ROUNDS) -> dict[str, Any]:
-    """One dimension: the median rate and the median of the ratios of each round.
+def peer_rate(peer: Peer, dimension: int, *, batch: bool) -> float:
+    """Vectors per second of CPU time that ironcore-alloy encrypts."""
+    answer = peer.ask("ironcore", dimension=dimension, rows=PEER_ROWS, batch=batch)
+    return PEER_ROWS / float(answer["cpu"])
+
+
+def measure(dimension: int, peer: Peer | None, rounds: int = ROUNDS) -> dict[str, Any]:
+    """One dimension: the median rate and the medians of the ratios of each round.
 
     ``ratio_to_gemm_floor`` is time over time: 1.0 would be a rotation and nothing else.
+    ``ratio_to_ironcore`` is rate over rate for one call per vector, ``..._batch`` for one call for
+    all of them.
     """
-    encrypt_rate(dimension)
-    gemm_rate(dimension)
-    pairs = [(encrypt_rate(dimension), gemm_rate(dimension)) for _ in range(rounds)]
+    ours, floor, single, batched = [], [], [], []
+    for _ in range(rounds + 1):
+        ours.append(encrypt_rate(dimension))
+        floor.append(gemm_rate(dimension))
+        if peer is not None:
+            single.append(peer_rate(peer, dimension, batch=False))
+            batched.append(peer_rate(peer, dimension, batch=True))
+
+    def ratio(above: list[float], below: list[float]) -> float | None:
+        # the first round warms caches up and is not counted
+        found = [a / b for a, b in zip(above[1:], below[1:], strict=bool(below))]
+        return round(statistics.median(found), 3) if found else None
+
     return {
-        "vectors_per_s": round(statistics.median(ours for ours, _ in pairs)),
-        "ratio_to_ironcore": None,
-        "ratio_to_gemm_floor": round(statistics.median(floor / ours for ours, floor in pairs), 3),
+        "vectors_per_s": round(statistics.median(ours[1:])),
+        "ratio_to_ironcore": ratio(ours, single),
+        "ratio_to_gemm_floor": ratio(floor, ours),
+        "ratio_to_ironcore_batch": ratio(ours, batched),
     }
+
+
+def _measure_all() -> dict[str, Any]:
+    python = environment()
+    with Peer(python) if python else nullcontext() as peer:
+        return {str(dimension): measure(dimension, peer) for dimension in DIMENSIONS}
 
 
 def run() -> dict[str, Any]:
@@ -91,11 +119,11 @@ def run() -> dict[str, Any]:
         check=True,
         stdout=subprocess.PIPE,
         text=True,
-        timeout=600,
+        timeout=1200,
     )
     result: dict[str, Any] = json.loads(done.stdout)
     return result
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps({str(d): measure(d) for d in DIMENSIONS}) + "\n")
+    sys.stdout.write(json.dumps(_measure_all()) + "\n")
