@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
 import os
 import signal
 import subprocess
@@ -45,6 +47,15 @@ def test_the_chain_answers_from_the_context(endpoint: LlmEndpoint) -> None:
     assert "Anna Lind" in chain.invoke(ASKED)
     parts = list(chain.stream(ASKED))
     assert len(parts) > 3 and "Anna Lind" in "".join(parts)
+
+
+def test_many_questions_one_after_the_other_are_answered(endpoint: LlmEndpoint) -> None:
+    chain = answer_chain(endpoint, dataclasses.replace(SMALL, max_tokens=2))
+
+    async def run() -> list[str]:
+        return ["".join([part async for part in chain.astream(ASKED)]) for _ in range(30)]
+
+    assert all(asyncio.run(run()))
 
 
 def test_nothing_is_served_without_the_key(endpoint: LlmEndpoint) -> None:

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from crag_core.errors import CragError, Unreachable
 from crag_provider.rag.passages import Library, Passage, PassageRetriever
 from crag_provider.rag.sentences import Sentence, finished, in_order, rank, split
 from crag_provider.rag.style import Style
@@ -87,7 +88,7 @@ class Answerer:
         """The answer to ``question`` from the ``k`` nearest passages.
 
         Raises:
-            CragError: the search failed (integrity, database) or the model did.
+            CragError: the search failed (integrity, database), or the model did (Unreachable).
         """
         async for event in self.stream(question, k):
             if isinstance(event, Answer):
@@ -141,10 +142,19 @@ class Answerer:
             return
         held = ""
         given = {"question": question, "context": self._context(texts, ranked)}
-        async for part in self._chain.astream(given):
-            whole, held = finished(held + part)
-            for sentence in whole:
-                yield sentence
+        try:
+            async for part in self._chain.astream(given):
+                whole, held = finished(held + part)
+                for sentence in whole:
+                    yield sentence
+        except CragError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a library's text could hold the prompt
+            raise Unreachable(
+                f"The language model did not answer ({type(error).__name__}).",
+                hint="Ask again; if it stays so, the service needs a restart.",
+                code="model-failed",
+            ) from None
         for last in split(held):
             yield last.text
 

@@ -43,6 +43,8 @@ def answer_chain(endpoint: LlmEndpoint, style: Style) -> Runnable[dict[str, Any]
     from langchain_openai import ChatOpenAI
     from pydantic import SecretStr
 
+    # llama.cpp ends idle connections while httpx still counts on them; new ones are cheap here.
+    once = httpx.Limits(max_keepalive_connections=0)
     prompt = ChatPromptTemplate.from_messages([("system", style.system), ("human", style.user)])
     model = ChatOpenAI(
         model=endpoint.model,
@@ -54,7 +56,7 @@ def answer_chain(endpoint: LlmEndpoint, style: Style) -> Runnable[dict[str, Any]
         max_retries=0,
         cache=False,
         streaming=True,
-        http_client=httpx.Client(trust_env=False),
-        http_async_client=httpx.AsyncClient(trust_env=False),
+        http_client=httpx.Client(trust_env=False, limits=once),
+        http_async_client=httpx.AsyncClient(trust_env=False, limits=once),
     )
     return prompt | model | StrOutputParser()

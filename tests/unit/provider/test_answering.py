@@ -6,8 +6,9 @@ import asyncio
 from typing import Any
 
 import pytest
+from langchain_core.runnables import RunnableLambda
 
-from crag_core.errors import IntegrityViolated
+from crag_core.errors import IntegrityViolated, Unreachable
 from crag_provider.rag.answering import NOTHING, Answer, Answerer, Piece
 from crag_provider.rag.style import LARGE, SMALL, Style
 from support.library import SNAPSHOT, Row, Shelf, library, speaking
@@ -102,3 +103,13 @@ def test_the_number_of_passages_is_the_callers() -> None:
     shelf = Shelf([TOWN, MILLS])
     assert len(whole(ask(shelf, None, k=1)).passages) == 1
     assert shelf.asked == [1]
+
+
+def test_a_model_that_fails_is_told_without_its_words() -> None:
+    def fail(given: dict[str, Any]) -> str:
+        raise RuntimeError(given["context"])
+
+    with pytest.raises(Unreachable) as failed:
+        ask(Shelf([TOWN]), RunnableLambda(fail))
+    assert failed.value.code == "model-failed" and failed.value.__cause__ is None
+    assert "Lind" not in failed.value.diagnostics() and "RuntimeError" in failed.value.message
