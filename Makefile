@@ -14,7 +14,7 @@ help: ## List the targets
 env: ## Create .venv with all three roles (editable) and the development tools
 	@PYTHON="$(PYTHON)" sh scripts/env.sh "$(VENV)"
 
-system: ## Install gocryptfs and fuse3 where they are missing
+system: ## Install gocryptfs, fuse3 and libgomp1 where they are missing
 	@sh scripts/system.sh
 
 demo: env system ## Play all three roles on this machine (ARGS='--json', '--keep', '--stop')

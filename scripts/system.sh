@@ -1,5 +1,5 @@
 #!/bin/sh
-# Install the system packages that crag needs ($@, or gocryptfs and fuse3) where they are missing.
+# Install the system packages that crag needs ($@, or gocryptfs, fuse3, libgomp1) where they are missing.
 # Never fails for the default packages: without them the demo says so and goes on without a mount.
 set -u
 say() { printf '%s\n' "$*" >&2; }
@@ -11,6 +11,8 @@ else
     PATH=$PATH:/usr/sbin:/sbin
     command -v gocryptfs >/dev/null 2>&1 || wanted="$wanted gocryptfs"
     command -v fusermount3 >/dev/null 2>&1 || wanted="$wanted fuse3"
+    # llama.cpp needs the OpenMP runtime, which gcc would bring
+    ldconfig -p 2>/dev/null | grep -q 'libgomp\.so\.1' || wanted="$wanted libgomp1"
 fi
 [ -n "$wanted" ] || exit 0
 
