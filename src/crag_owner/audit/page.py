@@ -168,7 +168,7 @@ def _distances(report: Report) -> str:
 
 
 def _shortened(text: str) -> str:
-    return text if len(text) <= 24 else text[:23] + "…"
+    return text if len(text) <= 28 else text[:27] + "…"
 
 
 def _sizes(report: Report) -> str:

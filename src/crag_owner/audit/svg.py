@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-WIDTH, HEIGHT = 640, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 170, 16, 46
+WIDTH, HEIGHT = 700, 300
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 215, 16, 46
 COLORS = ("#2f6fb4", "#c8553d", "#3a8f5c", "#8a5ab0", "#b08a2e", "#5a6a7a")
 
 

@@ -28,8 +28,8 @@ class OwnRows:
 
     ``plain`` float32[n, d] of unit norm; ``stored`` float32[n, d] as the database has them, or None
     where it has no vectors; ``labels`` one value a row for the document and for each attribute that
-    tells rows apart; ``row_sizes`` of the rows read, ``document_sizes`` of all documents, in bytes of
-    ciphertext; ``total`` rows of the whole collection.
+    tells rows apart; ``row_sizes`` of the rows read and ``document_sizes`` of all documents, both
+    bytes of ciphertext; ``total`` rows of the whole collection.
     """
 
     total: int

