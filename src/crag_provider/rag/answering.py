@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from crag_core.errors import CragError, Unreachable
 from crag_provider.rag.passages import Library, Passage, PassageRetriever
-from crag_provider.rag.sentences import Sentence, finished, in_order, rank, split
+from crag_provider.rag.sentences import Sentence, excerpt, finished, in_order, rank, split
 from crag_provider.rag.style import Style
 from crag_provider.rag.support import Checker
 from crag_provider.receipts import SnapshotRef
@@ -24,7 +24,6 @@ from crag_provider.receipts import SnapshotRef
 if TYPE_CHECKING:
     from langchain_core.runnables import Runnable
 
-QUOTES = 2
 NOTHING = "The documents hold nothing about this."
 
 
@@ -115,7 +114,7 @@ class Answerer:
                 yield _add(made, cite.marked(text, passage))
         if not made.text:
             made.mode = "quotes"
-            for one in in_order(ranked[:QUOTES]):
+            for one in excerpt(ranked):
                 yield _add(made, cite.marked(one.text, one.passage))
         if not made.text:
             yield _add(made, NOTHING)

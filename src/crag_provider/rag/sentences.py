@@ -26,6 +26,7 @@ _WRAP = re.compile(r"(?<=[\u2e80-\u9fff])\s*\n\s*(?=[\u2e80-\u9fff])")
 _BLANKS = re.compile(r"[^\S\n]+")
 _BLANK_LINES = re.compile(r"(?: ?\n){3,}")
 MAX_CHARACTERS = 600
+EXCERPT_CHARACTERS = 220
 _NEIGHBOUR = 0.25
 _LATER = 0.03
 
@@ -134,6 +135,27 @@ def _beside(at: int, shared: Sequence[float], sentences: Sequence[Sentence]) -> 
         ),
         default=0.0,
     )
+
+
+def excerpt(ranked: Sequence[Sentence]) -> list[Sentence]:
+    """The best sentence with those that follow it in its passage, as far as they fit.
+
+    What follows is what the sentence announces: "There are five challenges." alone is no answer.
+    A sentence that ends its passage is joined by the second best.
+    """
+    if not ranked:
+        return []
+    by_place = {(one.passage, one.index): one for one in ranked}
+    chosen = [ranked[0]]
+    room = EXCERPT_CHARACTERS - len(ranked[0].text)
+    while (after := by_place.get((chosen[-1].passage, chosen[-1].index + 1))) is not None:
+        room -= len(after.text)
+        if room < 0:
+            break
+        chosen.append(after)
+    if len(chosen) == 1:
+        chosen += ranked[1:2]
+    return in_order(chosen)
 
 
 def in_order(chosen: Sequence[Sentence]) -> list[Sentence]:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crag_provider.rag.sentences import finished, in_order, rank, split
+from crag_provider.rag.sentences import excerpt, finished, in_order, rank, split
 from crag_provider.rag.words import content, numbers
 
 TOWN = (
@@ -107,3 +107,20 @@ def test_chosen_sentences_stand_as_in_the_passages() -> None:
     assert [(one.passage, one.index) for one in in_order(ranked)] == sorted(
         (one.passage, one.index) for one in ranked
     )
+
+
+def test_an_announcement_is_quoted_with_what_it_announces() -> None:
+    text = "挑战有两项。第一是数据孤岛。第二是人才短缺。" + "此外还有许多别的事情。" * 40
+    ranked = rank("挑战是什么？", [text])
+    ranked.sort(key=lambda one: one.index != 0)
+    quoted = "".join(one.text for one in excerpt(ranked))
+    assert quoted.startswith("挑战有两项。第一是数据孤岛。第二是人才短缺。")
+    assert len(quoted) <= 220
+
+
+def test_a_last_sentence_is_joined_by_the_second_best() -> None:
+    ranked = rank(
+        "When did the branch open?", ["It is small. The branch did open in May.", "A branch."]
+    )
+    assert [one.text for one in excerpt(ranked)] == ["The branch did open in May.", "A branch."]
+    assert excerpt([]) == []
