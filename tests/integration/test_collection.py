@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from crag_core.collection import ChunkDraft, Collection, DocumentDraft
-from crag_core.errors import BadInput, CragError, IntegrityViolated, NotSupported
+from crag_core.errors import BadInput, CragError, IntegrityViolated
 from crag_core.keys import MasterKey
 from crag_core.store.postgres import PostgresStore
 from support.database import DIMENSION, draft, new_collection, vector_of
@@ -254,10 +254,6 @@ def test_parameters_out_of_range_leave_no_collection(
         Collection.create(store, "never", owner_key, dimension=0, embedder="x")
     with pytest.raises(BadInput):
         Collection.create(store, "never", owner_key, dimension=3, embedder="x", search_mode="?")
-    with pytest.raises(NotSupported):
-        Collection.create(
-            store, "never", owner_key, dimension=3, embedder="x", search_mode="enclave"
-        )
     assert not Collection.exists(store, "never")
 
 

@@ -118,12 +118,19 @@ def collection(store: PostgresStore, owner_key: MasterKey) -> Collection:
     return made
 
 
-def new_collection(store: PostgresStore, key: MasterKey) -> Collection:
+def new_collection(
+    store: PostgresStore, key: MasterKey, *, search_mode: str = "database"
+) -> Collection:
     """An empty collection with a name that no other test has."""
     from crag_core.collection import Collection
 
     return Collection.create(
-        store, f"c-{secrets.token_hex(8)}", key, dimension=DIMENSION, embedder="test-embedder"
+        store,
+        f"c-{secrets.token_hex(8)}",
+        key,
+        dimension=DIMENSION,
+        embedder="test-embedder",
+        search_mode=search_mode,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -13,13 +14,15 @@ from crag_core.collection.context import Context
 from crag_core.collection.documents import DocumentInfo, open_document
 from crag_core.collection.drafts import DocumentDraft, PutResult
 from crag_core.collection.following import moved, retried
-from crag_core.collection.load import LoadedCollection
+from crag_core.collection.labels import label_tags
+from crag_core.collection.load import LoadedCollection, Verified, verified
+from crag_core.collection.memory import Memory
 from crag_core.collection.profile import Profile, content_tag_key
 from crag_core.collection.report import Verification
 from crag_core.collection.rows import RowContent, open_row, row_digest, row_name
 from crag_core.collection.search import Hit, find
 from crag_core.collection.verify import examine
-from crag_core.errors import BadInput, IntegrityViolated, NotSupported
+from crag_core.errors import BadInput, IntegrityViolated
 from crag_core.keys import CollectionKeys, MasterKey
 from crag_core.snapshot import Anchor, Snapshot
 from crag_core.store.interface import Reader, Store, StoredRow
@@ -43,6 +46,8 @@ class Collection:
         self._store = store
         self._context = context
         self.private = dict(private)
+        self._held: Verified | None = None
+        self._memory_guard = threading.Lock()
 
     @staticmethod
     def exists(store: Store, name: str) -> bool:
@@ -79,7 +84,6 @@ class Collection:
         Raises:
             BadInput: the name or a parameter cannot be used.
             CragError: code ``collection-exists``.
-            NotSupported: search mode ``enclave``.
         """
         profile, keys = profiles.make(
             profiles.check_name(name),
@@ -90,11 +94,6 @@ class Collection:
             scaling_factor=scaling_factor,
             approximation_factor=approximation_factor,
         )
-        if search_mode != "database":
-            raise NotSupported(
-                f"The search mode {search_mode} is not there yet.",
-                hint="Use --search-mode database.",
-            )
         context = Context(0, name, profile, keys)
         # Made now so that a parameter out of range is refused before anything is written.
         _ = context.cipher
@@ -260,22 +259,31 @@ class Collection:
         return retried(lambda: write.remove(self._context, self._store, keys), self._follow)
 
     def search(
-        self, vector: NDArray[np.float32], k: int = 10, fetch: int | None = None
+        self,
+        vector: NDArray[np.float32],
+        k: int = 10,
+        fetch: int | None = None,
+        filter: Mapping[str, str] | None = None,
     ) -> list[Hit]:
         """The ``k`` nearest rows, best first.
+
+        In mode ``enclave`` the whole collection is read, verified and kept in memory at the first
+        search and after every change; a service uses :meth:`load`, which makes an index as well.
 
         Args:
             vector: the question's, float32[d] of unit norm.
             k: 1 to 1000.
             fetch: how many rows the database returns to be ranked again; 20 for each hit by
-                default, within 100 and 1000.
+                default, within 100 and 1000. Without effect in mode ``enclave``.
+            filter: labels that the document of each hit has, all of them.
 
         Raises:
-            IntegrityViolated: a returned row was changed; the message names it.
+            IntegrityViolated: a returned row (in mode ``enclave``: any row) was changed; the
+                message names it.
             Unreachable: the database does not answer.
             BadInput: the vector is not one of the collection, or k or fetch is out of range.
         """
-        return retried(lambda: self._search(vector, k, fetch), self._follow)
+        return retried(lambda: self._search(vector, k, fetch, filter or {}), self._follow)
 
     def verify(
         self, anchor: Anchor | None = None, progress: Callable[[int], None] | None = None
@@ -303,7 +311,12 @@ class Collection:
         return LoadedCollection(self._context, self._store, anchor)
 
     def ensure_index(self) -> bool:
-        """Make the nearest-neighbour index once there are over 10 000 rows; whether now."""
+        """Make the indexes once there are over 10 000 rows; whether now.
+
+        Of vectors and of tags; in mode ``enclave`` none, because the database compares nothing.
+        """
+        if self._context.in_enclave:
+            return False
         if self.snapshot().rows <= INDEX_ROWS:
             return False
         return self._store.index(self._context.generation)
@@ -335,9 +348,30 @@ class Collection:
             "indexed": sizes.indexed,
         }
 
-    def _search(self, vector: NDArray[np.float32], k: int, fetch: int | None) -> list[Hit]:
-        with self._reading() as (reader, _):
-            return find(self._context, reader, vector, k=k, fetch=fetch)
+    def _search(
+        self,
+        vector: NDArray[np.float32],
+        k: int,
+        fetch: int | None,
+        labels: Mapping[str, str],
+    ) -> list[Hit]:
+        with self._reading() as (reader, snapshot):
+            context = self._context
+            tags = label_tags(context, labels)
+            if not context.in_enclave:
+                return find(context, reader, vector, k=k, fetch=fetch, tags=tags)
+        return self._memory(context, snapshot).find(vector, k=k, fetch=fetch, tags=tags)
+
+    def _memory(self, context: Context, snapshot: Snapshot) -> Memory:
+        """The rows of ``snapshot`` or a newer one."""
+        with self._memory_guard:
+            held = self._held
+            if held is None or held.context is not context or held.snapshot != snapshot:
+                held = verified(context, self._store, None, held, indexed=False)
+                self._held = held
+            if held.memory is None:
+                raise TypeError("a collection of mode enclave is verified into memory")
+            return held.memory
 
     def _reading(self) -> _Reading:
         return _Reading(self, self._store)

@@ -18,6 +18,8 @@ from crag_core.store.interface import Generation, StoredSnapshot
 from crag_core.vectors import VectorCipher
 
 ID_BYTES = 16
+# Versions of a row's sealed payload: text alone, or the vector as float16 before the text.
+TEXT_ROW, VECTOR_ROW = 1, 2
 
 
 @dataclass
@@ -40,6 +42,21 @@ class Context:
     def generation(self) -> Generation:
         """The tables that hold it."""
         return Generation(self.identity, self.profile.epoch, self.profile.dimension)
+
+    @property
+    def in_enclave(self) -> bool:
+        """Whether vectors are sealed with their texts, so that only an enclave compares them."""
+        return self.profile.search_mode == "enclave"
+
+    @property
+    def row_version(self) -> int:
+        """The format of every row of the collection."""
+        return VECTOR_ROW if self.in_enclave else TEXT_ROW
+
+    @property
+    def sealed_vector_bytes(self) -> int:
+        """How many bytes of a row's payload are its vector."""
+        return 2 * self.profile.dimension if self.in_enclave else 0
 
     @cached_property
     def cipher(self) -> VectorCipher:

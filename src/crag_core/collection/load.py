@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from crag_core.collection.context import Context
 from crag_core.collection.following import moved
+from crag_core.collection.labels import label_tags
+from crag_core.collection.memory import Memory, MemoryLoader
 from crag_core.collection.report import refuse
 from crag_core.collection.search import Hit, find
 from crag_core.collection.verify import examine
@@ -23,10 +26,46 @@ MAX_ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
-class _Verified:
+class Verified:
+    """What a verification found: the snapshot, digests by row id and, in mode ``enclave``, the rows
+    themselves.
+    """
+
     context: Context
     snapshot: Snapshot
     known: dict[bytes, bytes]
+    memory: Memory | None
+
+
+def verified(
+    context: Context,
+    store: Store,
+    anchor: Anchor | None,
+    old: Verified | None = None,
+    *,
+    indexed: bool,
+) -> Verified:
+    """Verify a collection, and hold it in memory where its search mode is ``enclave``.
+
+    Args:
+        old: an earlier snapshot; what did not change since is taken over.
+        indexed: for many searches.
+
+    Raises:
+        IntegrityViolated: it does not verify; the message names the first violation.
+        Unreachable: the database does not answer.
+    """
+    loader = None
+    if context.in_enclave:
+        # Another epoch has other rows.
+        same = old is not None and old.context is context
+        loader = MemoryLoader(context, old.memory if old and same else None, indexed=indexed)
+    examined = examine(context, store, anchor, keep=loader.keep if loader else None)
+    refuse(context.name, examined.verification)
+    snapshot = examined.verification.snapshot
+    if snapshot is None:
+        raise TypeError("a verification without violation has a snapshot")
+    return Verified(context, snapshot, examined.known, loader.finish() if loader else None)
 
 
 class LoadedCollection:
@@ -59,7 +98,11 @@ class LoadedCollection:
         return len(self._verified.known)
 
     def search(
-        self, vector: NDArray[np.float32], k: int = 10, fetch: int | None = None
+        self,
+        vector: NDArray[np.float32],
+        k: int = 10,
+        fetch: int | None = None,
+        filter: Mapping[str, str] | None = None,
     ) -> list[Hit]:
         """The ``k`` nearest rows, best first; arguments as :meth:`Collection.search`.
 
@@ -69,21 +112,25 @@ class LoadedCollection:
             Unreachable: the database does not answer, or changes faster than it can be verified.
             BadInput: the vector is not one of the collection, or k or fetch is out of range.
         """
-        return self.search_with_snapshot(vector, k, fetch)[0]
+        return self.search_with_snapshot(vector, k, fetch, filter)[0]
 
     def search_with_snapshot(
-        self, vector: NDArray[np.float32], k: int = 10, fetch: int | None = None
+        self,
+        vector: NDArray[np.float32],
+        k: int = 10,
+        fetch: int | None = None,
+        filter: Mapping[str, str] | None = None,
     ) -> tuple[list[Hit], Snapshot]:
         """As :meth:`search`, and the snapshot that the hits are from."""
         for _ in range(MAX_ATTEMPTS):
-            verified = self._verified
+            held = self._verified
             try:
-                hits, current = self._attempt(verified, vector, k, fetch)
+                hits, current = self._attempt(held, vector, k, fetch, filter or {})
                 if hits is not None:
                     return hits, current
-                self._renew(verified.context, current)
+                self._renew(held.context, current)
             except IntegrityViolated:
-                if not self._follow(verified):
+                if not self._follow(held):
                     raise
         raise Unreachable(
             f"The collection {self.name} changes faster than it can be verified.",
@@ -91,25 +138,34 @@ class LoadedCollection:
         )
 
     def _attempt(
-        self, verified: _Verified, vector: NDArray[np.float32], k: int, fetch: int | None
+        self,
+        held: Verified,
+        vector: NDArray[np.float32],
+        k: int,
+        fetch: int | None,
+        labels: Mapping[str, str],
     ) -> tuple[list[Hit] | None, Snapshot]:
         """Hits and their snapshot; no hits where the snapshot is a newer one."""
-        context = verified.context
+        context = held.context
+        tags = label_tags(context, labels)
         with self._store.reader() as reader:
             stored = reader.snapshot(context.identity)
-            current = context.current(stored, verified.snapshot)
-            if current != verified.snapshot:
+            current = context.current(stored, held.snapshot)
+            if current != held.snapshot:
                 return None, current
-            hits = find(context, reader, vector, k=k, fetch=fetch, known=verified.known)
-            return hits, current
+            if held.memory is None:
+                known = held.known
+                hits = find(context, reader, vector, k=k, fetch=fetch, tags=tags, known=known)
+                return hits, current
+        return held.memory.find(vector, k=k, fetch=fetch, tags=tags), current
 
-    def _follow(self, verified: _Verified) -> bool:
+    def _follow(self, held: Verified) -> bool:
         """Verify the collection in the epoch that it was rotated to; whether it was."""
         with self._guard:
             # Another thread may have gone there while this one waited.
-            if self._verified.context is not verified.context:
+            if self._verified.context is not held.context:
                 return True
-            found = moved(verified.context, self._store)
+            found = moved(held.context, self._store)
             if found is not None:
                 self._verified = self._examine(found.context)
             return found is not None
@@ -118,7 +174,7 @@ class LoadedCollection:
         with self._guard:
             # Another thread may have verified it while this one waited.
             if self._verified.snapshot.sequence < wanted.sequence:
-                self._verified = self._examine(context)
+                self._verified = self._examine(context, self._verified)
             elif self._verified.snapshot.sequence == wanted.sequence:
                 self._same(wanted)
 
@@ -130,10 +186,5 @@ class LoadedCollection:
                 details={"collection": self.name, "violation": "rolled_back", "row": "snapshot"},
             )
 
-    def _examine(self, context: Context) -> _Verified:
-        examined = examine(context, self._store, self._anchor)
-        refuse(context.name, examined.verification)
-        snapshot = examined.verification.snapshot
-        if snapshot is None:
-            raise TypeError("a verification without violation has a snapshot")
-        return _Verified(context, snapshot, examined.known)
+    def _examine(self, context: Context, old: Verified | None = None) -> Verified:
+        return verified(context, self._store, self._anchor, old, indexed=True)

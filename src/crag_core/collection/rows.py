@@ -7,7 +7,7 @@ import json
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,8 +16,11 @@ from crag_core.collection.drafts import ChunkDraft
 from crag_core.errors import BadInput, IntegrityViolated
 from crag_core.keys import lp
 from crag_core.store.interface import StoredRow
+from crag_core.vectors.checks import unit_matrix
 
-ROW_VERSION = 1
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 _DIGEST_LABEL = lp(b"crag/row-digest/v1")
 _ROW = lp(b"row")
 
@@ -78,6 +81,9 @@ def seal_chunks(
 ) -> list[StoredRow]:
     """The rows of a document, in reading order.
 
+    In search mode ``enclave`` the vector, as float16, is sealed before the text, and the columns
+    for vector and IV stay empty.
+
     Raises:
         BadInput: a vector of the wrong shape or norm, or a text that has no UTF-8 form.
     """
@@ -87,16 +93,13 @@ def seal_chunks(
         context.row_id(document, index, _utf8(chunk.text, source))
         for index, chunk in enumerate(chunks)
     ]
-    sealed = context.cipher.encrypt(np.stack([chunk.vector for chunk in chunks]), ids)
-    vectors = sealed.vectors.astype(">f2")
+    stacked = np.stack([chunk.vector for chunk in chunks])
+    hidden, columns = _vectors(context, stacked, ids)
     kept = tuple(tags)
-    parts = [
-        (ids[index], sealed.ivs[index].tobytes(), vectors[index].tobytes())
-        for index in range(len(chunks))
-    ]
+    parts = [(ids[index], *columns[index]) for index in range(len(chunks))]
     texts = context.text_sealer.seal_many(
         (
-            _payload(document, source, index, chunk),
+            hidden[index] + _payload(document, source, index, chunk),
             context.binding.aad(
                 row_id=parts[index][0],
                 iv=parts[index][1],
@@ -107,11 +110,24 @@ def seal_chunks(
         )
         for index, chunk in enumerate(chunks)
     )
-    epoch = context.profile.epoch
+    version, epoch = context.row_version, context.profile.epoch
     return [
-        StoredRow(identity, ROW_VERSION, epoch, iv, vector, nonce, ciphertext, kept, expires)
+        StoredRow(identity, version, epoch, iv, vector, nonce, ciphertext, kept, expires)
         for (identity, iv, vector), (nonce, ciphertext) in zip(parts, texts, strict=True)
     ]
+
+
+def _vectors(
+    context: Context, vectors: NDArray[np.float32], ids: Sequence[bytes]
+) -> tuple[list[bytes], list[tuple[bytes, bytes]]]:
+    """What of each vector is sealed, and what of it stands in the columns IV and vector."""
+    if context.in_enclave:
+        plain = unit_matrix(vectors, context.profile.dimension).astype(">f2")
+        return [vector.tobytes() for vector in plain], [(b"", b"")] * len(plain)
+    sealed = context.cipher.encrypt(vectors, ids)
+    halves = sealed.vectors.astype(">f2")
+    columns = [(iv.tobytes(), half.tobytes()) for iv, half in zip(sealed.ivs, halves, strict=True)]
+    return [b""] * len(columns), columns
 
 
 def open_row(context: Context, row: StoredRow) -> RowContent:
@@ -121,7 +137,7 @@ def open_row(context: Context, row: StoredRow) -> RowContent:
         IntegrityViolated: anything of the row was changed, or it is another collection's.
     """
     try:
-        return decode(row, unseal_row(context, row))
+        return decode(row.id, text_part(context, unseal_row(context, row)))
     except (IntegrityViolated, ValueError, KeyError, TypeError, OverflowError):
         name = row_name(row.id)
         raise IntegrityViolated(
@@ -138,7 +154,7 @@ def unseal_row(context: Context, row: StoredRow) -> bytes:
         IntegrityViolated: it does not open.
         OverflowError: a column has a value that crag does not write.
     """
-    if row.version != ROW_VERSION or row.epoch != context.profile.epoch:
+    if row.version != context.row_version or row.epoch != context.profile.epoch:
         raise IntegrityViolated("The row has another format or epoch than its collection.")
     aad = context.binding.aad(
         row_id=row.id, iv=row.iv, vector=row.vector, tags=row.tags, expires=row.expires
@@ -146,20 +162,34 @@ def unseal_row(context: Context, row: StoredRow) -> bytes:
     return context.text_sealer.unseal(row.nonce, row.ciphertext, aad)
 
 
+def opened(context: Context, row: StoredRow) -> bytes | None:
+    """The payload of :func:`unseal_row`, or None where the row does not open."""
+    try:
+        return unseal_row(context, row)
+    except (IntegrityViolated, OverflowError):
+        return None
+
+
 def opens(context: Context, row: StoredRow) -> bool:
     """Whether a row opens."""
-    try:
-        unseal_row(context, row)
-    except (IntegrityViolated, OverflowError):
-        return False
-    return True
+    return opened(context, row) is not None
 
 
-def decode(row: StoredRow, payload: bytes) -> RowContent:
-    """The content in an authenticated payload."""
-    found = json.loads(payload)
+def text_part(context: Context, payload: bytes) -> bytes:
+    """The JSON in an authenticated payload, without the vector that may stand before it."""
+    return payload[context.sealed_vector_bytes :]
+
+
+def vector_part(context: Context, payload: bytes) -> bytes:
+    """The vector in an authenticated payload: float16[d], big-endian; empty in mode database."""
+    return payload[: context.sealed_vector_bytes]
+
+
+def decode(identity: bytes, text: bytes) -> RowContent:
+    """The content of the row ``identity`` from its authenticated JSON."""
+    found = json.loads(text)
     return RowContent(
-        chunk_id=row_name(row.id),
+        chunk_id=row_name(identity),
         document_id=found["document"],
         index=found["index"],
         text=found["text"],

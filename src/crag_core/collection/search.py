@@ -66,14 +66,16 @@ def find(
     *,
     k: int,
     fetch: int | None,
+    tags: Sequence[bytes] = (),
     known: Mapping[bytes, bytes] | None = None,
 ) -> list[Hit]:
-    """The ``k`` nearest rows, best first.
+    """The ``k`` nearest rows, best first, of a collection of mode ``database``.
 
     Every row that the database returns is opened before it may influence the order.
 
     Args:
         vector: the question's, float32[d] of unit norm.
+        tags: keyed tags that each hit carries, all of them.
         known: id and digest of all rows that exist; a row that is not among them is refused.
 
     Raises:
@@ -83,8 +85,12 @@ def find(
     limit = candidates(k, fetch)
     now = int(time.time())
     query = context.cipher.encrypt_query(vector)
-    rows = reader.nearest(context.generation, query, limit, now)
+    rows = reader.nearest(context.generation, query, limit, now, tags)
     contents = [_admit(context, row, known) for row in rows]
+    # What the row itself proves about its tags counts, not what the database compared.
+    for row in rows:
+        if not set(tags) <= set(row.tags):
+            raise _refused(context, row, "was returned without the labels asked for", "added")
     if len({row.id for row in rows}) != len(rows):
         raise _refused(context, rows[0], "was returned twice", "added")
     live = [at for at, row in enumerate(rows) if row.expires is None or row.expires > now]
@@ -94,7 +100,7 @@ def find(
     # Equal scores keep an order that does not depend on the database.
     order = sorted(range(len(live)), key=lambda at: (-float(scores[at]), rows[live[at]].id))
     return [
-        _hit(rank, float(scores[at]), contents[live[at]], rows[live[at]])
+        hit(rank, float(scores[at]), contents[live[at]], row_digest(rows[live[at]]))
         for rank, at in enumerate(order[:k], 1)
     ]
 
@@ -119,7 +125,8 @@ def _matrices(
     return vectors.astype(np.float16), ivs
 
 
-def _hit(rank: int, score: float, content: RowContent, row: StoredRow) -> Hit:
+def hit(rank: int, score: float, content: RowContent, digest: bytes) -> Hit:
+    """The hit that a row is."""
     return Hit(
         rank=rank,
         score=score,
@@ -129,7 +136,7 @@ def _hit(rank: int, score: float, content: RowContent, row: StoredRow) -> Hit:
         heading=content.heading,
         document_id=content.document_id,
         chunk_id=content.chunk_id,
-        row_sha256=row_digest(row).hex(),
+        row_sha256=digest.hex(),
         index=content.index,
         metadata=content.metadata,
     )

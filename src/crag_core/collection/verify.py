@@ -14,7 +14,7 @@ from crag_core.collection.diagnose import diagnose
 from crag_core.collection.documents import document_digest, document_element, open_document
 from crag_core.collection.evidence import Evidence
 from crag_core.collection.report import SNAPSHOT, Kind, Verification, Violation
-from crag_core.collection.rows import opens, row_digest, row_element
+from crag_core.collection.rows import opened, row_digest, row_element
 from crag_core.errors import IntegrityViolated
 from crag_core.sethash import SetHash
 from crag_core.snapshot import Anchor, Snapshot, rollback
@@ -23,6 +23,8 @@ from crag_core.store.interface import Reader, Store, StoredDocument, StoredRow, 
 # Rows kept to be looked at more closely; beyond them violations are only counted.
 MAX_KEPT = 10_000
 Progress = Callable[[int], None]
+# Takes a row that is as its document says, its digest, and its opened payload.
+Keep = Callable[[StoredRow, bytes, bytes], None]
 
 
 @dataclass(frozen=True)
@@ -34,19 +36,25 @@ class Examined:
 
 
 def examine(
-    context: Context, store: Store, anchor: Anchor | None, progress: Progress | None = None
+    context: Context,
+    store: Store,
+    anchor: Anchor | None,
+    progress: Progress | None = None,
+    keep: Keep | None = None,
 ) -> Examined:
     """Verify a collection in one consistent view of the database.
 
     Args:
         anchor: the newest snapshot seen elsewhere.
         progress: called with the number of rows read so far.
+        keep: called with each row that is in order; what it gets counts only if in the end the
+            whole verification is.
 
     Raises:
         Unreachable: the database does not answer.
     """
     floor = context.seen
-    run = _Run(context, progress or (lambda _rows: None))
+    run = _Run(context, progress or (lambda _rows: None), keep)
     try:
         with store.reader() as reader:
             run.snapshot(reader.snapshot(context.identity), floor, anchor)
@@ -61,9 +69,10 @@ def examine(
 
 
 class _Run:
-    def __init__(self, context: Context, progress: Progress) -> None:
+    def __init__(self, context: Context, progress: Progress, keep: Keep | None) -> None:
         self.context = context
         self.progress = progress
+        self.keep = keep
         self.violations: list[Violation] = []
         self.good: Snapshot | None = None
         self.stored: StoredSnapshot | None = None
@@ -125,8 +134,10 @@ class _Run:
         elif identity in self.evidence.intact:
             self.evidence.repeated.append(identity)
             return
-        elif expected.digest == digest and opens(self.context, row):
+        elif expected.digest == digest and (payload := opened(self.context, row)) is not None:
             self.evidence.intact[identity] = digest
+            if self.keep is not None:
+                self.keep(row, digest, payload)
             return
         else:
             kept = self.evidence.suspects

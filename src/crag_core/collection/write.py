@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from crag_core import snapshot as snapshots
@@ -17,14 +17,12 @@ from crag_core.collection.documents import (
 )
 from crag_core.collection.drafts import DocumentDraft, PutResult
 from crag_core.collection.following import refuse_while_rotating
+from crag_core.collection.labels import label_tags
 from crag_core.collection.rows import row_digest, row_element, row_name, seal_chunks
 from crag_core.errors import BadInput, IntegrityViolated
 from crag_core.sethash import SetHash
 from crag_core.snapshot import Snapshot
 from crag_core.store.interface import Store, StoredDocument, StoredRow, StoredSnapshot, Writer
-from crag_core.tags import tag
-
-LABEL_PREFIX = "label:"
 
 
 @dataclass
@@ -179,23 +177,6 @@ def _add(
     changes.new_rows.extend(rows)
     changes.new_members.extend(members)
     changes.new_documents.append(seal_document(context, info))
-
-
-def label_tags(context: Context, labels: Mapping[str, str]) -> list[bytes]:
-    """The keyed tags that stand for ``labels`` in a row, sorted so that their order tells nothing.
-
-    Raises:
-        BadInput: a label has no UTF-8 form.
-    """
-    key = context.keys.derive("tag")
-    try:
-        for name, value in labels.items():
-            (name + value).encode("utf-8")
-    except UnicodeEncodeError:
-        raise BadInput(
-            "A label has no UTF-8 form.", hint="Check the terminal's encoding."
-        ) from None
-    return sorted(tag(key, LABEL_PREFIX + name, value) for name, value in labels.items())
 
 
 def _commit(

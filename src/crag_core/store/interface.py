@@ -134,9 +134,20 @@ class Reader(Protocol):
         ...
 
     def nearest(
-        self, generation: Generation, query: NDArray[np.float32], limit: int, now: int
+        self,
+        generation: Generation,
+        query: NDArray[np.float32],
+        limit: int,
+        now: int,
+        tags: Sequence[bytes] = (),
     ) -> list[StoredRow]:
-        """Up to ``limit`` (at most 1000) unexpired rows near ``query`` (float32[d], L2)."""
+        """Up to ``limit`` (at most 1000) unexpired rows near ``query`` (float32[d], L2) that have
+        all ``tags``.
+        """
+        ...
+
+    def expired(self, generation: Generation, now: int) -> Iterator[list[StoredRow]]:
+        """The rows that expired at ``now`` or before, in batches."""
         ...
 
     def sizes(self, generation: Generation) -> TableSizes:
@@ -244,7 +255,7 @@ class Store(Protocol):
         ...
 
     def index(self, generation: Generation) -> bool:
-        """Make the nearest-neighbour index where it is missing; whether it was made now."""
+        """Make the indexes of vectors and of tags where one is missing; whether one was."""
         ...
 
     def close(self) -> None:

@@ -42,6 +42,15 @@ if TYPE_CHECKING:
 
 BATCH = 2000
 INDEX_SECONDS = 3600
+# Rows that a search by tags looks at before it gives up; pgvector's default is 20 000.
+MAX_SCANNED = 1_000_000
+# pgvector before 0.8 has neither setting and would refuse them.
+_ITERATE = (
+    "SELECT set_config('hnsw.iterative_scan', 'strict_order', true),"
+    " set_config('hnsw.max_scan_tuples', %s, true)"
+    " FROM pg_extension WHERE extname = 'vector'"
+    " AND string_to_array(extversion, '.')::int[] >= '{0,8}'"
+)
 _SNAPSHOT = "SELECT body, signature, state FROM crag.snapshots WHERE collection_id = %s"
 _SNAPSHOT_LOCKED = (
     "SELECT body, signature, state FROM crag.snapshots WHERE collection_id = %s FOR UPDATE"
@@ -89,23 +98,41 @@ class PostgresReader(RotationReads):
         return [decode_document(record) for record in self._by_id(query, ids)]
 
     def nearest(
-        self, generation: Generation, query: NDArray[np.float32], limit: int, now: int
+        self,
+        generation: Generation,
+        query: NDArray[np.float32],
+        limit: int,
+        now: int,
+        tags: Sequence[bytes] = (),
     ) -> list[StoredRow]:
-        """Up to ``limit`` rows near ``query`` by L2 distance, unexpired at ``now``.
+        """Up to ``limit`` rows near ``query`` by L2 distance, unexpired at ``now``, with all tags.
 
         Without an index the search is exact; with one, as many candidates are looked at as rows
-        are wanted (``hnsw.ef_search = limit``).
+        are wanted (``hnsw.ef_search = limit``); asked for tags, pgvector 0.8 goes on until enough
+        rows have them (``hnsw.iterative_scan``).
         """
         limit = min(limit, MAX_NEAREST)
         self._connection.execute("SELECT set_config('hnsw.ef_search', %s, true)", [str(limit)])
         text = "[" + ",".join(format(value, ".9g") for value in query.tolist()) + "]"
+        condition = ""
+        if tags:
+            self._connection.execute(_ITERATE, [str(MAX_SCANNED)])
+            condition = "AND tags @> %s::bytea[]"
         statement = _select(
             ROW_SELECT,
             schema.rows_table(generation),
-            "WHERE expires IS NULL OR expires > %s ORDER BY emb <-> %s::halfvec LIMIT %s",
+            f"WHERE (expires IS NULL OR expires > %s) {condition}"
+            " ORDER BY emb <-> %s::halfvec LIMIT %s",
         )
-        cursor = self._connection.execute(statement, [now, text, limit], binary=True)
+        asked = [list(tags)] if tags else []
+        cursor = self._connection.execute(statement, [now, *asked, text, limit], binary=True)
         return [decode_row(record) for record in cursor.fetchall()]
+
+    def expired(self, generation: Generation, now: int) -> Iterator[list[StoredRow]]:
+        """The rows that expired at ``now`` or before, in batches of 2000."""
+        query = _select(ROW_SELECT, schema.rows_table(generation), "WHERE expires <= %s")
+        for batch in self._stream(query, now):
+            yield [decode_row(record) for record in batch]
 
     def sizes(self, generation: Generation) -> TableSizes:
         """Counts of rows and documents, bytes on disk, and whether there is an index."""
@@ -136,9 +163,9 @@ class PostgresReader(RotationReads):
         names = [identity.hex() for identity in ids]
         return self._connection.execute(query, [names], binary=True).fetchall()
 
-    def _stream(self, query: sql.Composed) -> Iterator[list[tuple[Any, ...]]]:
+    def _stream(self, query: sql.Composed, *parameters: object) -> Iterator[list[tuple[Any, ...]]]:
         with self._connection.cursor("crag_stream") as cursor:
-            cursor.execute(query, binary=True)
+            cursor.execute(query, parameters or None, binary=True)
             while batch := cursor.fetchmany(BATCH):
                 yield batch
 
@@ -299,18 +326,22 @@ class PostgresStore:
             return retire(connection, keep)
 
     def index(self, generation: Generation) -> bool:
-        """Make the HNSW index where it is missing; may take up to an hour."""
-        if generation.dimension > schema.HNSW_DIMENSIONS:
+        """Make the indexes of vectors and of tags where one is missing; may take up to an hour."""
+        with self._connections.connection() as connection:
+            missing = [
+                statement
+                for name, statement in schema.indexes(generation)
+                if not _exists(connection, name)
+            ]
+        if not missing:
             return False
-        with self.reader() as reader:
-            if reader.sizes(generation).indexed:
-                return False
         connection = connect(self.settings)
         try:
             with translated(self.where):
                 connection.silence = INDEX_SECONDS
                 connection.execute(f"SET statement_timeout = '{INDEX_SECONDS}s'")
-                connection.execute(schema.create_index(generation))
+                for statement in missing:
+                    connection.execute(statement)
         finally:
             connection.close()
         return True
@@ -361,6 +392,11 @@ def _ensure_extension(connection: BoundedConnection, where: str) -> None:
             hint="Have an administrator run `CREATE EXTENSION vector;` in that database once.",
             code="database-permission",
         ) from None
+
+
+def _exists(connection: BoundedConnection, name: str) -> bool:
+    found = connection.execute("SELECT to_regclass(%s) IS NOT NULL", [f"crag.{name}"]).fetchone()
+    return bool(found and found[0])
 
 
 def _version(connection: BoundedConnection) -> int | None:

@@ -50,6 +50,11 @@ def index_name(generation: Generation) -> str:
     return f"rows_{generation.collection}_{generation.epoch}_emb"
 
 
+def tag_index_name(generation: Generation) -> str:
+    """Name of the index of tags, in schema crag."""
+    return f"rows_{generation.collection}_{generation.epoch}_tags"
+
+
 def create_tables(generation: Generation) -> sql.Composed:
     """The two tables of a generation."""
     inline = generation.dimension <= INLINE_DIMENSIONS
@@ -70,6 +75,21 @@ def create_tables(generation: Generation) -> sql.Composed:
         documents=documents_table(generation),
         storage=sql.SQL("PLAIN" if inline else "EXTERNAL"),
         dimension=sql.Literal(generation.dimension),
+    )
+
+
+def indexes(generation: Generation) -> list[tuple[str, sql.Composed]]:
+    """Name and statement of each index that a large collection of mode ``database`` has."""
+    found = [(tag_index_name(generation), _create_tag_index(generation))]
+    if generation.dimension <= HNSW_DIMENSIONS:
+        found.append((index_name(generation), create_index(generation)))
+    return found
+
+
+def _create_tag_index(generation: Generation) -> sql.Composed:
+    """The GIN index over the tags, for filters that few rows pass."""
+    return sql.SQL("CREATE INDEX IF NOT EXISTS {index} ON {rows} USING gin (tags)").format(
+        index=sql.Identifier(tag_index_name(generation)), rows=rows_table(generation)
     )
 
 
