@@ -24,6 +24,7 @@ key_group = group(
         "new": ("crag_owner.key_commands:new", "Make a random key in a new file."),
         "show": ("crag_owner.key_commands:show", "Print the key's check value, never the key."),
         "push": ("crag_owner.key_commands:push", "Put the key into the owner's Trustee."),
+        "log": ("crag_owner.key_log:log", "Who got which key, when, with which measurement."),
     },
 )
 

@@ -20,17 +20,18 @@ def push_key(trustee: TrusteeSettings, collection: str, key: MasterKey) -> None:
         Unreachable: the Trustee does not answer, or none is named and no local one runs.
         CragError: it refuses the administration key.
     """
-    with _client(trustee) as admin:
+    with admin_client(trustee) as admin:
         admin.set_resource(trustee.key_resource(collection), key.raw)
 
 
 def push_anchor(trustee: TrusteeSettings, collection: str, anchor: Anchor) -> None:
     """Put the anchor under the collection's snapshot resource; raises as :func:`push_key`."""
-    with _client(trustee) as admin:
+    with admin_client(trustee) as admin:
         admin.set_resource(trustee.snapshot_resource(collection), anchor.to_bytes())
 
 
-def _client(trustee: TrusteeSettings) -> AdminClient:
+def admin_client(trustee: TrusteeSettings) -> AdminClient:
+    """A client that administers the owner's Trustee; raises as :func:`push_key`."""
     from crag_core.trustee.admin_options import AdminSettings
 
     return AdminSettings(

@@ -1,7 +1,8 @@
-"""Administration of a Trustee: resources, policies, reference values; by JWTs of a minute's life.
+"""Administration of a Trustee: resources, policies, reference values, audit.
 
-The same requests that the real Trustee takes (its 1.6 and later; reference values by its
-``rvps`` paths). Each carries its own token, signed with the admin's Ed25519 key.
+Each request carries a token of its own that lives two minutes, signed with the admin's Ed25519
+key. In what the servers differ is in :mod:`crag_core.trustee.dialects`; which one answers is found
+out when it first matters, unless it was said.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from crag_core.errors import BadInput, CragError
+from crag_core.errors import BadInput, CragError, NotSupported
+from crag_core.trustee import releases
+from crag_core.trustee.dialects import SERVERS, Server, detect
 from crag_core.trustee.http import Deadline, Http, Reply, problem
 from crag_core.trustee.kbs import resource_path
 from crag_core.trustee.refusals import refusal
@@ -30,21 +33,46 @@ class AdminClient:
         url: the Trustee's URL: a gateway's, with or without ``/api``, or the key broker's own.
         admin_key_pem: the admin's Ed25519 private key, PKCS#8 PEM.
         ca: PEM file of the authorities to trust where the URL is https.
+        kind: a kind of server (:data:`crag_core.trustee.dialects.SERVERS`); None finds out.
+        claims: further claims of the tokens, as an upstream Trustee may want (``role``, ``iss``,
+            ``aud``); the role is ``admin`` unless another one is given.
 
     Raises:
         BadInput: the key or the URL cannot be used.
 
-    Every method raises Unreachable where the Trustee doesn't answer in time, and CragError (code
-    ``admin-refused``) where it doesn't accept the key.
+    Every method raises Unreachable where the Trustee doesn't answer in time, CragError (code
+    ``admin-refused``) where it doesn't accept the key, and NotSupported where this kind of server
+    has no such thing.
     """
 
-    def __init__(self, url: str, admin_key_pem: bytes, *, ca: Path | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        admin_key_pem: bytes,
+        *,
+        ca: Path | None = None,
+        kind: str | None = None,
+        claims: Mapping[str, str] | None = None,
+    ) -> None:
         from crag_core.trustee.local.identity import load_admin_key
 
         self._key = load_admin_key(admin_key_pem, "The admin's key")
         self._bases = kbs_bases(url)
         self._base: str | None = self._bases[0] if len(self._bases) == 1 else None
         self._http = Http(url, ca=ca)
+        self._server = SERVERS[kind] if kind else None
+        self._claims = {"role": "admin", **(claims or {})}
+
+    @property
+    def server(self) -> Server:
+        """Which kind of server this is.
+
+        Raises:
+            CragError: it is none that we know.
+        """
+        if self._server is None:
+            self._server, self._base = detect(self._http, self._bases, Deadline())
+        return self._server
 
     def __enter__(self) -> Self:
         return self
@@ -78,6 +106,8 @@ class AdminClient:
 
     def list_resources(self) -> list[str]:
         """The names of all resources, ``repository/type/tag``, sorted."""
+        if not self.server.lists_resources:
+            raise self._lacks("a list of its resources")
         reply = self._send("GET", "resources", "the list of resources")
         names = ("repository_name", "resource_type", "resource_tag")
         try:
@@ -85,21 +115,38 @@ class AdminClient:
         except (TypeError, KeyError):
             raise _not_a_trustee(reply) from None
 
-    def get_resource_policy(self) -> str:
-        """The resource policy, in Rego."""
-        return _policy(self._send("GET", "resource-policy", "the resource policy"))
+    def get_resource_policy(self, scope: str = "") -> str:
+        """The resource policy, in Rego; with a ``scope`` that of a repository or a part of it.
 
-    def set_resource_policy(self, rego: str) -> None:
-        """Replace the resource policy.
+        Raises:
+            CragError: that scope has none of its own.
+        """
+        if not self.server.shows_policies:
+            raise self._lacks("policies that can be read back")
+        return _policy(self._send("GET", self._scoped(scope), "the resource policy"))
+
+    def set_resource_policy(self, rego: str, scope: str = "") -> None:
+        """Replace the resource policy, or that of a ``scope`` (``repository[/type[/tag]]``).
 
         Raises:
             CragError: the Trustee cannot use it (code ``policy-broken``).
         """
         body = {"policy": _b64url(rego.encode())}
-        self._send("POST", "resource-policy", "the resource policy", json_body=body)
+        self._send("POST", self._scoped(scope), "the resource policy", json_body=body)
+
+    def delete_resource_policy(self, scope: str) -> None:
+        """Delete the resource policy of a scope; what it covered falls to the next wider one."""
+        self._send("DELETE", self._scoped(scope), f"the resource policy of {scope}")
+
+    def _scoped(self, scope: str) -> str:
+        if scope and not self.server.scoped_policies:
+            raise self._lacks("resource policies for parts of its resources")
+        return f"resource-policy/{scope}" if scope else "resource-policy"
 
     def get_attestation_policy(self, policy_id: str = "default") -> str:
         """The attestation policy of an id, in Rego."""
+        if not self.server.shows_policies:
+            raise self._lacks("policies that can be read back")
         subject = f"the attestation policy {policy_id}"
         return _policy(self._send("GET", f"attestation-policy/{policy_id}", subject))
 
@@ -109,40 +156,146 @@ class AdminClient:
         Raises:
             CragError: the Trustee cannot use it.
         """
-        body = {"type": "rego", "policy_id": policy_id, "policy": _b64url(rego.encode())}
+        name = policy_id + self.server.policy_suffix
+        body = {"type": "rego", "policy_id": name, "policy": _b64url(rego.encode())}
         subject = f"the attestation policy {policy_id}"
         self._send("POST", "attestation-policy", subject, json_body=body)
 
-    def set_reference_values(self, values: Mapping[str, Sequence[str]]) -> None:
-        """Replace the reference values of each name in ``values``; other names stay."""
+    def set_gpu_policy(self, policy_id: str, rego: str) -> None:
+        """Replace the attestation policy for GPUs of an id.
+
+        Raises:
+            NotSupported: this kind of server judges no GPUs.
+        """
+        if not self.server.verifies_gpus:
+            raise self._lacks("policies for GPUs")
+        body = {"type": "rego", "policy_id": f"{policy_id}_gpu", "policy": _b64url(rego.encode())}
+        self._send("POST", "attestation-policy", "the policy for GPUs", json_body=body)
+
+    def set_reference_values(
+        self, values: Mapping[str, Sequence[str]], expires: int | None = None
+    ) -> None:
+        """Replace the reference values of each name in ``values``; other names stay.
+
+        Args:
+            values: an empty list takes the name away.
+            expires: unix seconds, kept by crag's Trustee; others keep values a year.
+        """
+        server = self.server
+        if not server.reference_path:
+            self._register(values, expires)
+            return
+        gone = [name for name, found in values.items() if not found]
+        if gone or server.reference_merges:
+            known = self.get_reference_values()
+            # Until the new values are registered the name accepts nothing.
+            for name in (name for name in values if name in known):
+                self._send("DELETE", f"delete/{name}", "the reference values", rvps=True)
+        kept = {name: found for name, found in values.items() if found}
+        if kept:
+            self._register(kept, expires)
+
+    def _register(self, values: Mapping[str, Sequence[str]], expires: int | None) -> None:
         payload = json.dumps({name: list(found) for name, found in values.items()})
         message = {
             "version": "0.1.0",
             "type": "sample",
             "payload": base64.b64encode(payload.encode()).decode("ascii"),
         }
-        body = {"message": json.dumps(message)}
-        self._send("POST", "rvps/register", "the reference values", json_body=body)
+        if expires is not None:
+            message["expires"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(expires))
+        if self.server.reference_path:
+            body: dict[str, Any] = {"message": json.dumps(message)}
+            self._send("POST", "register", "the reference values", json_body=body, rvps=True)
+        else:
+            self._send("POST", "reference-value", "the reference values", json_body=message)
 
-    def get_reference_values(self) -> dict[str, list[str]]:
-        """All reference values by name; those that are no lists of strings are left out."""
-        reply = self._send("GET", "rvps/query", "the reference values")
-        found = reply.json()
+    def get_reference_values(self, names: Sequence[str] = ()) -> dict[str, list[str]]:
+        """Reference values by name; those that are no lists of strings are left out.
+
+        Args:
+            names: which ones to ask for where the server cannot list them; others list all.
+        """
+        if self.server.reference_path:
+            reply = self._send("GET", "query", "the reference values", rvps=True)
+            found = reply.json()
+        else:
+            found = {name: self._reference_value(name) for name in names}
+            reply = None
         if not isinstance(found, dict):
-            raise _not_a_trustee(reply)
+            raise _not_a_trustee(reply) if reply else self._lacks("reference values")
         return {
             name: values
             for name, values in found.items()
             if isinstance(values, list) and all(isinstance(value, str) for value in values)
         }
 
-    def _send(self, method: str, path: str, subject: str, **body: Any) -> Reply:
+    def _reference_value(self, name: str) -> object:
+        subject = f"the reference value {name}"
+        reply = self._exchange("GET", f"{{base}}/kbs/v0/reference-value/{name}", {})
+        if reply.status == 200:
+            return reply.json()
+        if problem(reply).kind == "RvpsError":
+            return None  # it has no other answer for a name that it doesn't know
+        raise refusal(reply, subject)
+
+    def key_releases(self, limit: int = 100) -> list[releases.Release]:
+        """Requests for resources, newest first.
+
+        Raises:
+            NotSupported: this server keeps no such log.
+        """
+        kind = self.server.audit
+        if kind == "none":
+            raise self._lacks("an audit log of key releases")
+        reply = self._audit("resources", limit)
+        if kind == "admin":
+            return releases.of_crag(_records(reply))
+        return releases.of_gateway(_records(reply), _records(self._audit("attestation", limit)))
+
+    def audit_broken_at(self) -> int | None:
+        """The first line of crag's audit log that doesn't follow from the one before; else None."""
+        if self.server.audit != "admin":
+            return None
+        found = self._audit("resources", 1).json().get("broken_at")
+        return found if isinstance(found, int) else None
+
+    def _audit(self, what: str, limit: int) -> Reply:
+        url = f"{{gateway}}/api/audit/{what}?limit={limit}"
+        reply = self._exchange("GET", url, {})
+        if reply.status != 200:
+            raise refusal(reply, "the audit log")
+        return reply
+
+    def _lacks(self, what: str) -> NotSupported:
+        return NotSupported(
+            f"This Trustee ({self.server.title}) has no {what}.",
+            hint="docs/reference/trustee.md lists what each kind of server has.",
+            details={"kind": self.server.kind},
+        )
+
+    def _send(
+        self, method: str, path: str, subject: str, *, rvps: bool = False, **body: Any
+    ) -> Reply:
+        where = f"{{base}}/kbs/v0/{path}"
+        if rvps:
+            below = self.server.reference_path
+            root = "{base}" if below.startswith("kbs/") else "{gateway}/api"
+            where = f"{root}/{below}/{path}"
+        reply = self._exchange(method, where, body)
+        if reply.status != 200:
+            raise refusal(reply, subject)
+        return reply
+
+    def _exchange(self, method: str, where: str, body: Mapping[str, Any]) -> Reply:
+        """The answer to a request, from the first base under which there is a key broker."""
         deadline = Deadline()
         reply: Reply | None = None
-        for base in (self._base,) if self._base else self._bases:
+        for base in (self._base,) if self._base is not None else self._bases:
+            url = where.format(base=base, gateway=base.removesuffix("/api"))
             reply = self._http.patient(
                 method,
-                f"{base}/kbs/v0/{path}",
+                url,
                 headers={"authorization": f"Bearer {self._token()}"},
                 deadline=deadline,
                 **body,
@@ -151,15 +304,14 @@ class AdminClient:
                 continue  # no key broker under this prefix
             self._base = base
             break
-        if reply is None or reply.status != 200:
-            raise refusal(reply, subject) if reply else CragError(f"Nothing answers for {subject}.")
+        assert reply is not None  # noqa: S101 - there is always a base to try
         return reply
 
     def _token(self) -> str:
         from crag_core.trustee.local import jws
 
         now = int(time.time())
-        return jws.sign({}, {"iat": now, "exp": now + TOKEN_SECONDS}, self._key)
+        return jws.sign({}, {**self._claims, "iat": now, "exp": now + TOKEN_SECONDS}, self._key)
 
 
 def _b64url(data: bytes) -> str:
@@ -173,6 +325,16 @@ def _policy(reply: Reply) -> str:
         return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode("utf-8")
     except (binascii.Error, ValueError):
         raise _not_a_trustee(reply) from None
+
+
+def _records(reply: Reply) -> list[dict[str, Any]]:
+    body = reply.json()
+    found = body.get("data") if isinstance(body, dict) else None
+    if found is None and isinstance(body, dict) and "data" in body:
+        return []  # Go writes an empty list as null
+    if not isinstance(found, list) or not all(isinstance(record, dict) for record in found):
+        raise _not_a_trustee(reply)
+    return found
 
 
 def _not_a_trustee(reply: Reply) -> CragError:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from crag_core.command import option
 from crag_core.config import home, read_secret_file
-from crag_core.errors import BadInput, Unreachable
+from crag_core.errors import BadInput, Unreachable, UsageError
 
 if TYPE_CHECKING:
     from crag_core.trustee.admin import AdminClient
@@ -26,6 +26,8 @@ class AdminSettings:
     admin_key_file: str | None
     trustee_ca: Path | None
     directory: Path | None
+    trustee_kind: str | None = None
+    admin_claims: tuple[str, ...] = ()
 
     def client(self) -> AdminClient:
         """A client of that Trustee.
@@ -38,7 +40,13 @@ class AdminSettings:
 
         folder = self.directory or home() / "trustee"
         url = self.trustee or _running(folder)
-        return AdminClient(url, _key(self.admin_key_file, folder), ca=self.trustee_ca)
+        return AdminClient(
+            url,
+            _key(self.admin_key_file, folder),
+            ca=self.trustee_ca,
+            kind=self.trustee_kind,
+            claims=dict(_claim(text) for text in self.admin_claims),
+        )
 
 
 def admin_options(function: F) -> F:
@@ -63,6 +71,15 @@ def admin_options(function: F) -> F:
             metavar="FILE",
             help="Authorities to trust where the Trustee's URL is https.",
         ),
+        kind_option,
+        option(
+            "--trustee-admin-claim",
+            "admin_claims",
+            setting="trustee_admin_claims",
+            multiple=True,
+            metavar="NAME=VALUE",
+            help="A claim that the Trustee wants of its admin (role, iss, aud); may be repeated.",
+        ),
         directory_option,
     )
     for add in reversed(made):
@@ -77,6 +94,19 @@ def click_path() -> Any:
     return click.Path(path_type=Path)
 
 
+def kind_option(function: F) -> F:
+    """Give a command ``--trustee-kind``: which kind of server it talks to."""
+    import click
+
+    from crag_core.trustee.dialects import SERVERS
+
+    return option(
+        "--trustee-kind",
+        type=click.Choice(list(SERVERS)),
+        help="Which Trustee it is; without it, that is found out by asking.",
+    )(function)
+
+
 def directory_option(function: F) -> F:
     """Give a command ``--dir``: the folder of the local Trustee."""
     return option(
@@ -87,6 +117,15 @@ def directory_option(function: F) -> F:
         metavar="DIR",
         help="Folder of the local Trustee; by default 'trustee' in crag's own folder.",
     )(function)
+
+
+def _claim(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name.isidentifier() or name in ("iat", "exp", "nbf"):
+        raise UsageError(
+            f"{text!r} is not a claim.", hint="Write NAME=VALUE, for example role=admin."
+        )
+    return name, value
 
 
 def _running(folder: Path) -> str:

@@ -12,7 +12,11 @@ trustee_group = group(
             "crag_core.trustee.serve_command:serve",
             "Serve keys and verdicts on loopback until stopped.",
         ),
-        "policy": ("crag_core.trustee.cli:policy_group", "Who gets which key: show, apply."),
+        "check": (
+            "crag_core.trustee.check_command:check",
+            "Find a Trustee's holes, and how to close them.",
+        ),
+        "policy": ("crag_core.trustee.cli:policy_group", "Who gets which key: write, show, apply."),
         "resource": ("crag_core.trustee.cli:resource_group", "Keys themselves: set, delete, list."),
     },
 )
@@ -21,13 +25,17 @@ policy_group = group(
     "policy",
     "Which measured workload gets which resource.",
     {
+        "write": (
+            "crag_core.trustee.pin_command:write",
+            "Write policies that pin measured enclaves, for review.",
+        ),
         "show": (
             "crag_core.trustee.policy_command:show",
             "The policies and reference values in force.",
         ),
         "apply": (
             "crag_core.trustee.policy_command:apply",
-            "Release resources to exactly one measurement.",
+            "Put policies in force.",
         ),
     },
 )

@@ -125,7 +125,7 @@ class KbsClient:
     def _attest(self, deadline: Deadline) -> _Session:
         started = time.monotonic()
         base, dialect, challenge = self._challenge(deadline)
-        nonce, cookie = _nonce(challenge), _cookie(challenge)
+        nonce, cookie = session_of(challenge)
         key = TeeKey.generate(dialect.key_alg)
         further = self._source.additional(report_data({"nonce": nonce, "tee-pubkey": key.jwk}))
         additional = canonical_json(further).decode() if further else ""
@@ -159,6 +159,15 @@ class KbsClient:
                     break
         telling = [reply for reply in refused if problem(reply).kind] or refused
         raise refusal(telling[0], f"a session with {self._source.tee} evidence")
+
+
+def session_of(challenge: Reply) -> tuple[str, str]:
+    """Nonce and cookie in the answer to /auth.
+
+    Raises:
+        CragError: there are none.
+    """
+    return _nonce(challenge), _cookie(challenge)
 
 
 def _nonce(challenge: Reply) -> str:

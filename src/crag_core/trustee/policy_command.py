@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crag_core.command import command, console, option
-from crag_core.errors import BadInput, CragError
+from crag_core.errors import BadInput, CragError, UsageError
 from crag_core.trustee import release_policy
-from crag_core.trustee.admin_options import AdminSettings, admin_options
+from crag_core.trustee.admin_options import AdminSettings, admin_options, click_path
 
 if TYPE_CHECKING:
     from crag_core.trustee.admin import AdminClient
@@ -51,8 +51,15 @@ def show(**settings: Any) -> None:
 
 @command("apply")
 @option(
+    "--from",
+    "folder",
+    setting="trustee_policy_folder",
+    type=click_path(),
+    metavar="DIR",
+    help="Put in force what 'trustee policy write' wrote there, on any Trustee.",
+)
+@option(
     "--measurement",
-    required=True,
     metavar="FILE",
     help="What 'crag-provider attest --json' prints; - is stdin.",
 )
@@ -67,15 +74,34 @@ def show(**settings: Any) -> None:
 @option("--dry-run", is_flag=True, help="Show what would be applied and change nothing.")
 @admin_options
 def apply(
-    measurement: str, resources: tuple[str, ...], replace: bool, dry_run: bool, **settings: Any
+    folder: Path | None,
+    measurement: str | None,
+    resources: tuple[str, ...],
+    replace: bool,
+    dry_run: bool,
+    **settings: Any,
 ) -> None:
     """Release resources to workloads with exactly this measurement, and to no other.
 
-    Without --replace the measurement is accepted beside those known already, so that an update
+    With --from, the policies of a folder are put in force as they are, and every earlier one is
+    forgotten. Without it, only reference values and the resource policy of crag's own Trustee are
+    set: without --replace the measurement is accepted beside those known already, so that an update
     can be rolled out; with it, every earlier one is refused from now on.
     """
     from crag_core.trustee.kbs import resource_path
 
+    if folder is not None:
+        if measurement or resources or replace:
+            raise UsageError(
+                "--from brings measurements and resources along.",
+                hint="Leave out --measurement, --resource and --replace.",
+            )
+        _apply_folder(folder, AdminSettings(**settings), dry_run=dry_run)
+        return
+    if measurement is None:
+        raise UsageError(
+            "Nothing says what to apply.", hint="Give --from DIR or --measurement FILE."
+        )
     names = [resource_path(name) for name in resources]
     values = _measurement(measurement)
     with AdminSettings(**settings).client() as admin:
@@ -96,6 +122,33 @@ def apply(
         _print_values(plan.values)
         console().line("Nothing was changed (--dry-run)." if dry_run else "Applied and read back.")
 
+    console().result(facts, human)
+
+
+def _apply_folder(folder: Path, settings: AdminSettings, *, dry_run: bool) -> None:
+    from crag_core.trustee.pin_command import Written
+
+    written = Written.load(folder)
+    unseen: list[str] = []
+    with settings.client() as admin:
+        kind = admin.server.kind
+        if not dry_run:
+            unseen = written.carry_out(admin)
+
+    def human() -> None:
+        for name in sorted(written.policies):
+            console().line(f"{name} of {folder}")
+        console().line("Nothing was changed (--dry-run)." if dry_run else f"In force at a {kind}.")
+        for what in unseen:
+            console().line(f"not read back: {what}")
+
+    facts = {
+        "applied": not dry_run,
+        "kind": kind,
+        "pins": written.pins.as_json(),
+        "policies": sorted(written.policies),
+        "not_read_back": unseen,
+    }
     console().result(facts, human)
 
 

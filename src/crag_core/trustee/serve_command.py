@@ -60,6 +60,13 @@ from crag_core.trustee.admin_options import click_path, directory_option
     metavar="URL",
     help="A PCCS to fetch Intel's collateral from; without it, only what is imported is used.",
 )
+@option(
+    "--insecure-vendor-defaults",
+    "vendor_defaults",
+    setting="trustee_insecure_vendor_defaults",
+    is_flag=True,
+    help="Be as open as the vendor's Trustee 1.5.2 comes, for 'trustee check'. Never for keys.",
+)
 def serve(
     listen: str,
     directory: Path | None,
@@ -69,6 +76,7 @@ def serve(
     tls_certificate: Path | None,
     tls_key_file: Path | None,
     pccs: str | None,
+    vendor_defaults: bool,
 ) -> None:
     """Serve keys and verdicts to this machine until stopped.
 
@@ -91,15 +99,21 @@ def serve(
     tls = TlsFiles(tls_certificate, tls_key_file) if tls_certificate and tls_key_file else None
     trustee = Trustee(
         Settings(
-            directory or home() / "trustee",
+            directory or home() / ("trustee-vendor-defaults" if vendor_defaults else "trustee"),
             listen,
             accept_sample,
             token_seconds,
             legacy=legacy,
             tls=tls,
             pccs=pccs,
+            vendor_defaults=vendor_defaults,
         )
     )
+    if vendor_defaults:
+        console().warn(
+            "this Trustee is as open as the vendor's comes: whoever can reach it can read every "
+            "key and change every policy. It is for looking at, with 'trustee check'."
+        )
     if accept_sample:
         console().warn(
             "this Trustee accepts sample evidence: whoever can reach it can claim to be any "

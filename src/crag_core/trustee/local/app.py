@@ -25,6 +25,7 @@ from crag_core.trustee.local.attestation_service import AttestationService
 from crag_core.trustee.local.identity import Identity
 from crag_core.trustee.local.kbs import Credentials, Kbs
 from crag_core.trustee.local.limits import BodyTooLarge, Guard, read_body
+from crag_core.trustee.local.posture import STRICT, Posture
 from crag_core.trustee.local.replies import AsRefusal, KbsRefusal, plain
 
 COOKIE = "kbs-session-id"
@@ -40,6 +41,7 @@ class Parts:
     kbs: Kbs
     service: AttestationService
     administration: Administration
+    posture: Posture = STRICT
 
 
 def build(parts: Parts) -> Guard:
@@ -51,6 +53,7 @@ def build(parts: Parts) -> Guard:
         Mount("/api/attestation-service", routes=service),
         Mount("/api/as", routes=service),
         Mount("/api/audit", routes=_audit_routes(parts)),
+        *_vendor_routes(parts),
         Route("/api/health", _health),
     ]
 
@@ -99,8 +102,14 @@ def _guarded(endpoint: Endpoint) -> Endpoint:
     return answer
 
 
-def _for_admin(identity: Identity, endpoint: Endpoint) -> Endpoint:
-    """``endpoint`` for the admin only, who is recognised before anything is read."""
+def _for_admin(parts: Parts, endpoint: Endpoint, *, vendor_open: bool = False) -> Endpoint:
+    """``endpoint`` for the admin only, who is recognised before anything is read.
+
+    ``vendor_open``: the vendor's Trustee serves it to anybody.
+    """
+    identity = parts.identity
+    if vendor_open and parts.posture.open_administration:
+        return _guarded(endpoint)
 
     async def answer(request: Request) -> Response:
         try:
@@ -114,7 +123,7 @@ def _for_admin(identity: Identity, endpoint: Endpoint) -> Endpoint:
 
 
 def _kbs_routes(parts: Parts) -> list[Route]:
-    kbs, admin, identity = parts.kbs, parts.administration, parts.identity
+    kbs, admin = parts.kbs, parts.administration
 
     async def auth(request: Request) -> Response:
         session, challenge = await run_in_threadpool(kbs.auth, await read_body(request))
@@ -148,7 +157,7 @@ def _kbs_routes(parts: Parts) -> list[Route]:
         Route("/attest", _guarded(attest), methods=["POST"]),
         Route("/resource/{name:path}", _guarded(release), methods=["GET"]),
         *_admin_routes(
-            identity,
+            parts,
             [
                 ("/resource/{name:path}", "POST", admin.set_resource, _done),
                 ("/resource/{name:path}", "DELETE", admin.delete_resource, _done),
@@ -171,7 +180,7 @@ def _kbs_routes(parts: Parts) -> list[Route]:
         ),
         Route(
             "/rvps/set_reference_value_list",
-            _for_admin(identity, register_list),
+            _for_admin(parts, register_list),
             methods=["POST"],
         ),
     ]
@@ -199,7 +208,7 @@ def _as_routes(parts: Parts) -> list[Route]:
         Route("/challenge", _guarded(challenge), methods=["POST"]),
         Route("/attestation", _guarded(attestation), methods=["POST"]),
         *_admin_routes(
-            identity,
+            parts,
             [
                 ("/policy", "GET", admin.attestation_policies, listing),
                 ("/policies", "GET", admin.attestation_policies, listing),
@@ -211,22 +220,51 @@ def _as_routes(parts: Parts) -> list[Route]:
     ]
 
 
+def _vendor_routes(parts: Parts) -> list[Mount]:
+    """The gateway's own path for reference values, as Trustee 1.5.2 has it."""
+    if not parts.posture.open_administration:
+        return []
+    admin = parts.administration
+    table: list[tuple[str, str, Callable[..., Any], Callable[[Any], Response]]] = [
+        ("/query", "GET", admin.reference_values, _json),
+        ("/register", "POST", admin.register_reference_values, _done),
+        ("/delete/{name}", "DELETE", admin.delete_reference_value, _done),
+    ]
+    routes = [
+        Route(path, _guarded(_call(path, method, act, reply)), methods=[method])
+        for path, method, act, reply in table
+    ]
+    return [Mount("/api/rvps", routes=routes)]
+
+
 def _audit_routes(parts: Parts) -> list[Route]:
     async def resources(request: Request) -> Response:
         query = dict(request.query_params)
         return _json(await run_in_threadpool(parts.administration.resource_requests, query))
 
-    endpoint = _for_admin(parts.identity, resources)
+    endpoint = _for_admin(parts, resources, vendor_open=True)
     return [Route("/resources", endpoint, methods=["GET"])]
 
 
+# What the vendor's Trustee 1.5.2 asks nobody's key for, as far as we serve it.
+_VENDOR_OPEN = ("/resources", "/attestation-polic", "/rvps/", "/policy", "/policies")
+
+
 def _admin_routes(
-    identity: Identity,
+    parts: Parts,
     table: list[tuple[str, str, Callable[..., Any], Callable[[Any], Response]]],
 ) -> list[Route]:
     """Routes for the admin: path, method, what to call (with name and body), how to answer."""
     return [
-        Route(path, _for_admin(identity, _call(path, method, act, reply)), methods=[method])
+        Route(
+            path,
+            _for_admin(
+                parts,
+                _call(path, method, act, reply),
+                vendor_open=path.startswith(_VENDOR_OPEN),
+            ),
+            methods=[method],
+        )
         for path, method, act, reply in table
     ]
 

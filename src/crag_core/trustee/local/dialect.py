@@ -10,7 +10,7 @@ import base64
 import hashlib
 import hmac
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -75,8 +75,8 @@ def challenge(nonce: bytes) -> dict[str, str]:
     return {"nonce": base64.b64encode(nonce).decode("ascii"), "extra-params": ""}
 
 
-def read_opening(body: bytes, *, legacy: bool = False) -> Opening:
-    """The request of /auth; ``legacy`` says whether 0.1.0 is spoken too.
+def read_opening(body: bytes, versions: Sequence[Version] = (CURRENT,)) -> Opening:
+    """The request of /auth; ``versions`` are those that are spoken, the first one by preference.
 
     Raises:
         VersionMismatch: a version that is not spoken.
@@ -86,10 +86,11 @@ def read_opening(body: bytes, *, legacy: bool = False) -> Opening:
     version, tee = found.get("version"), found.get("tee")
     if not isinstance(version, str) or not isinstance(tee, str) or "extra-params" not in found:
         raise Malformed("deserialize Request")
-    if version != CURRENT and not (legacy and version == LEGACY):
+    if version not in versions:
         shown = version if re.fullmatch(r"[0-9.]{1,16}", version, re.ASCII) else "unreadable"
+        wanted = versions[0]
         raise VersionMismatch(
-            f"KBS Client Protocol Version Mismatch: expect ={CURRENT} while the request is {shown}"
+            f"KBS Client Protocol Version Mismatch: expect ={wanted} while the request is {shown}"
         )
     if not _TEE.fullmatch(tee):
         raise Malformed("deserialize Request")

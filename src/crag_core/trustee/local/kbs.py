@@ -12,6 +12,7 @@ from crag_core.trustee.local.appraiser import Appraiser
 from crag_core.trustee.local.audit import Audit
 from crag_core.trustee.local.codec import Malformed
 from crag_core.trustee.local.policies import DEFAULT_ID, Policies, UnknownPolicy
+from crag_core.trustee.local.posture import STRICT, Posture, claims_by_own_key
 from crag_core.trustee.local.rego import PolicyError, evaluate
 from crag_core.trustee.local.released import facts_of, tee_pubkey
 from crag_core.trustee.local.replies import KbsRefusal
@@ -35,7 +36,7 @@ class Credentials:
 
 @dataclass(frozen=True)
 class Kbs:
-    """The key broker of one Trustee; ``legacy`` says whether it speaks protocol 0.1.0 too."""
+    """The key broker of one Trustee."""
 
     sessions: Sessions
     appraiser: Appraiser
@@ -43,7 +44,7 @@ class Kbs:
     resources: Resources
     policies: Policies
     audit: Audit
-    legacy: bool = False
+    posture: Posture = STRICT
 
     def auth(self, body: bytes) -> tuple[Session, dict[str, str]]:
         """POST /auth: a new session and its challenge.
@@ -52,9 +53,10 @@ class Kbs:
             KbsRefusal: a malformed request, another version, or too many sessions.
         """
         try:
-            session = self.sessions.open(dialect.read_opening(body, legacy=self.legacy))
+            session = self.sessions.open(dialect.read_opening(body, self.posture.versions))
         except Malformed as error:
-            raise KbsRefusal(401, "AttestationError", f"{AUTH_FAILED}: {error}") from None
+            refusal = KbsRefusal(401, "AttestationError", f"{AUTH_FAILED}: {error}")
+            raise refusal.as_spoken(self.posture.versions[0]) from None
         except TooMany:
             detail = f"{AUTH_FAILED}: too many sessions are open; try again in five minutes"
             raise KbsRefusal(429, "AttestationError", detail) from None
@@ -133,6 +135,10 @@ class Kbs:
             if attested is not None:
                 jws.check_times(attested, time.time(), leeway=0)
                 return attested
+            if token and self.posture.any_signer:
+                found = claims_by_own_key(token)
+                jws.check_times(found, time.time(), leeway=60)
+                return {"jti": "", **found}
             if token:
                 return self.tokens.verify_rcar(token)
         except jws.BadToken:

@@ -36,12 +36,6 @@ class UnknownPolicy(ValueError):
     """A policy id or scope that is not a name, or that no policy has."""
 
 
-def _shipped(name: str) -> str:
-    return (
-        packaged.files("crag_core.trustee.local").joinpath("policy_files", name).read_text("utf-8")
-    )
-
-
 def digest(policy: str) -> str:
     """SHA-384 of a policy's text, in hex; what audit and listings name it by."""
     return hashlib.sha384(policy.encode()).hexdigest()
@@ -55,8 +49,12 @@ class Policies:
     nothing of the general one through.
     """
 
-    def __init__(self, folder: Folder) -> None:
+    def __init__(self, folder: Folder, shipped: str = "policy_files") -> None:
         self._folder = folder
+        self._files = packaged.files("crag_core.trustee.local").joinpath(shipped)
+
+    def _shipped(self, name: str) -> str:
+        return self._files.joinpath(name).read_text("utf-8")
 
     def resource_policy(self, scope: str = "") -> str:
         """The resource policy of a scope; "" is the general one, which as shipped allows nothing.
@@ -70,7 +68,7 @@ class Policies:
                 raise UnknownPolicy("this part has no resource policy of its own")
             return data.decode("utf-8")
         data = self._folder.read(RESOURCE_FILE)
-        return _shipped(RESOURCE_FILE) if data is None else data.decode("utf-8")
+        return self._shipped(RESOURCE_FILE) if data is None else data.decode("utf-8")
 
     def deciding(self, name: ResourceName) -> tuple[str, str]:
         """The scope ("" for the general one) and the text of the policy that decides."""
@@ -126,7 +124,7 @@ class Policies:
         if data is not None:
             return data.decode("utf-8")
         if policy_id == DEFAULT_ID or device != "cpu":
-            return _shipped(_CLASSES[device])
+            return self._shipped(_CLASSES[device])
         raise UnknownPolicy("no attestation policy has this id")
 
     def set_attestation_policy(self, policy_id: str, policy: str) -> None:

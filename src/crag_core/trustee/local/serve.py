@@ -38,6 +38,14 @@ from crag_core.trustee.local.limits import (
     DeadlineProtocol,
 )
 from crag_core.trustee.local.policies import Policies
+from crag_core.trustee.local.posture import (
+    STRICT,
+    VENDOR,
+    WITH_LEGACY,
+    Posture,
+    claim_for_vendor_defaults,
+    refuse_vendor_folder,
+)
 from crag_core.trustee.local.reference_values import ReferenceValues
 from crag_core.trustee.local.resources import Resources
 from crag_core.trustee.local.sessions import Sessions
@@ -57,7 +65,8 @@ class Settings:
     ``accept_sample``: whether software-made evidence is accepted. ``token_seconds``: 10 to 3600.
     ``legacy``: whether protocol 0.1.0 is spoken too. ``tls``: certificate and key for https.
     ``pccs``: where collateral is fetched that is not at hand. ``anchors``: roots of hardware
-    evidence; only tests give others than the makers'.
+    evidence; only tests give others than the makers'. ``vendor_defaults``: open to everybody, as
+    the vendor's Trustee comes.
     """
 
     directory: Path
@@ -68,6 +77,14 @@ class Settings:
     tls: TlsFiles | None = None
     pccs: str | None = None
     anchors: Anchors = PINNED
+    vendor_defaults: bool = False
+
+    @property
+    def posture(self) -> Posture:
+        """What is open."""
+        if self.vendor_defaults:
+            return VENDOR
+        return WITH_LEGACY if self.legacy else STRICT
 
 
 class Trustee:
@@ -90,6 +107,10 @@ class Trustee:
         context = None if settings.tls is None else settings.tls.context()
         host, port = _address(settings.listen)
         self.folder = Folder(settings.directory)
+        if settings.vendor_defaults:
+            claim_for_vendor_defaults(self.folder)
+        else:
+            refuse_vendor_folder(self.folder)
         with self.folder.writing() as writer:
             writer.sweep()
         self.identity = identities.load(self.folder)
@@ -121,7 +142,7 @@ class Trustee:
             "url": self.url,
             "certificate": str(self.identity.ca_path),
             "admin_key": None if admin is None else str(admin),
-            "insecure": self.settings.accept_sample,
+            "insecure": self.settings.accept_sample or self.settings.vendor_defaults,
         }
 
     def run(self, on_ready: Callable[[], None] = lambda: None) -> None:
@@ -196,17 +217,22 @@ class _Server(uvicorn.Server):
 
 
 def _parts(folder: Folder, identity: identities.Identity, settings: Settings) -> Parts:
-    resources, policies, references = Resources(folder), Policies(folder), ReferenceValues(folder)
+    posture = settings.posture
+    resources, references = Resources(folder), ReferenceValues(folder)
+    policies = Policies(folder, posture.policies)
     audit, tokens = Audit(folder), Tokens(identity, settings.token_seconds)
     hardware = Hardware(folder, LocalCollateral(folder, settings.pccs), anchors=settings.anchors)
-    appraiser = Appraiser(Verifiers(hardware, settings.accept_sample), policies, references)
+    sample = settings.accept_sample or settings.vendor_defaults
+    verifiers = Verifiers(hardware, sample, believe_sample=settings.vendor_defaults)
+    appraiser = Appraiser(verifiers, policies, references)
     return Parts(
         identity=identity,
-        kbs=Kbs(Sessions(), appraiser, tokens, resources, policies, audit, settings.legacy),
+        kbs=Kbs(Sessions(), appraiser, tokens, resources, policies, audit, posture),
         service=AttestationService(appraiser, Challenges(), tokens),
         administration=Administration(
             resources, policies, references, audit, AuditLog(folder), identity.admin_id
         ),
+        posture=posture,
     )
 
 

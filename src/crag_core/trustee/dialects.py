@@ -1,0 +1,131 @@
+"""In what the Trustees differ for those who administer and examine them, in one table.
+
+Sources: openanolis/trustee v1.5.2 and v1.9.0, confidential-containers/trustee 78962cd. How they
+differ for workloads is in :mod:`crag_core.trustee.rcar`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from crag_core.errors import CragError
+from crag_core.trustee.http import Deadline, Http, Reply, problem
+
+Kind = Literal["crag", "openanolis-1.5", "openanolis-1.9", "upstream"]
+# An exact version that no server has: the refusal names the one that it speaks.
+_NO_VERSION = "0.0.0"
+_HERE = {"AdminAuth", "AdminAuthAccess"}
+
+
+@dataclass(frozen=True)
+class Server:
+    """One kind of server.
+
+    Args:
+        kind: its name in our options.
+        title: its name for people.
+        rcar: versions of the handshake that it may speak.
+        reference_path: where reference values are registered: below the key broker (``kbs/v0/``)
+            or the gateway (``/api/``); empty where each is asked for by its own name.
+        reference_merges: whether registering adds to a name's values instead of replacing them.
+        lists_resources: whether it lists the names of resources.
+        shows_policies: whether what was set can be read back.
+        policy_suffix: what follows a policy id where each class of devices has a policy.
+        scoped_policies: whether parts of the resources can have policies of their own.
+        audit: who answers about releases: the Trustee to its admin, its gateway to anybody, nobody.
+        shows_tcb: whether policies see how well a platform is patched.
+        verifies_gpus: whether a verdict covers GPUs.
+        simple_tokens: whether it may issue tokens without an EAR, decided by a policy's ``allow``.
+    """
+
+    kind: Kind
+    title: str
+    rcar: tuple[str, ...]
+    reference_path: str = "kbs/v0/rvps"
+    reference_merges: bool = False
+    lists_resources: bool = True
+    shows_policies: bool = True
+    policy_suffix: str = ""
+    scoped_policies: bool = False
+    audit: Literal["admin", "gateway", "none"] = "gateway"
+    shows_tcb: bool = True
+    verifies_gpus: bool = False
+    simple_tokens: bool = False
+
+
+SERVERS: dict[str, Server] = {
+    server.kind: server
+    for server in (
+        Server(
+            "crag",
+            "crag's local Trustee",
+            ("0.4.0", "0.1.0"),
+            scoped_policies=True,
+            audit="admin",
+            verifies_gpus=True,
+        ),
+        Server(
+            "openanolis-1.5",
+            "openanolis Trustee up to 1.5.2",
+            ("0.1.0",),
+            reference_path="rvps",
+            shows_tcb=False,
+            simple_tokens=True,
+        ),
+        Server(
+            "openanolis-1.9",
+            "openanolis Trustee 1.6 to 1.9",
+            ("0.4.0",),
+            reference_merges=True,
+            simple_tokens=True,
+        ),
+        Server(
+            "upstream",
+            "confidential-containers Trustee",
+            ("0.4.0",),
+            reference_path="",
+            lists_resources=False,
+            shows_policies=False,
+            policy_suffix="_cpu",
+            audit="none",
+            verifies_gpus=True,
+        ),
+    )
+}
+
+
+def detect(http: Http, bases: tuple[str, ...], deadline: Deadline) -> tuple[Server, str]:
+    """Which kind of server answers, and at which of ``bases``; asked without harm.
+
+    Raises:
+        CragError: no key broker is there, or it is none that we know (code ``not-a-trustee``).
+        Unreachable: nothing answers.
+    """
+    for base in bases:
+        opening = http.patient(
+            "POST",
+            f"{base}/kbs/v0/auth",
+            json_body={"version": _NO_VERSION, "tee": "sample", "extra-params": ""},
+            deadline=deadline,
+        )
+        found = problem(opening)
+        if found.kind != "AttestationError":
+            continue
+        if "=0.1.0" in found.detail:
+            return SERVERS["openanolis-1.5"], base
+        if "=0.4.0" in found.detail:
+            return _of_current(http, base, opening, deadline), base
+    raise CragError(
+        f"No Trustee that we know answers at {http.url}.",
+        hint="Check the URL, or say which kind it is with --trustee-kind.",
+        code="not-a-trustee",
+    )
+
+
+def _of_current(http: Http, base: str, opening: Reply, deadline: Deadline) -> Server:
+    """Those that speak 0.4.0 differ in whether there are RVPS paths, and in their statuses."""
+    answer = http.patient("GET", f"{base}/kbs/v0/rvps/query", deadline=deadline)
+    if problem(answer).kind not in _HERE and answer.status != 200:
+        return SERVERS["upstream"]
+    return SERVERS["openanolis-1.9" if opening.status == 502 else "crag"]

@@ -1,0 +1,144 @@
+# --- What the evidence shows, whichever server made the claims.
+
+measured if {
+	genuine
+	booted
+	configured
+	logged("software")
+	logged("configuration")
+	logged("model")
+}
+
+sample if {
+	allow_sample
+	evidence.sample
+	not evidence.tdx
+}
+
+# The quote's fields: an object, or (in tokens without an EAR) names with dots.
+body := evidence.tdx.quote.body
+
+body := {name: value | some name in object.keys(registers); value := evidence[concat("", ["tdx.quote.body.", name])]} if {
+	not evidence.tdx
+	evidence["tdx.quote.body.mr_td"]
+}
+
+header := evidence.tdx.quote.header
+
+header := {name: value | some name in {"tee_type", "vendor_id"}; value := evidence[concat("", ["tdx.quote.header.", name])]} if {
+	not evidence.tdx
+	evidence["tdx.quote.body.mr_td"]
+}
+
+pinned(name) if body[name] in registers[name]
+
+genuine if sample
+
+genuine if {
+	header.tee_type == "81000000"
+	header.vendor_id == "939a7233f79c4ca9940a0db3957f0607"
+	pinned("mr_td")
+	pinned("mr_seam")
+	patched
+}
+
+booted if sample
+
+booted if {
+	pinned("rtmr_0")
+	pinned("rtmr_1")
+	pinned("rtmr_2")
+}
+
+configured if sample
+
+configured if {
+	startswith(body.td_attributes, "00")
+	pinned("td_attributes")
+	pinned("xfam")
+}
+
+# --- How well the platform is patched, as far as the server tells.
+
+told := evidence.tdx.tcb_verification
+
+patched if {
+	told.tcb_status in tcb_statuses
+	told.collateral_expired == false
+	every advisory in split(told.advisory_ids, ",") {
+		tolerated(advisory)
+	}
+}
+
+patched if {
+	not told
+	evidence.tdx.tcb_status in tcb_statuses
+	evidence.tdx.collateral_expiration_status == "0"
+	every advisory in evidence.tdx.advisory_ids {
+		tolerated(advisory)
+	}
+}
+
+patched if {
+	accept_unknown_tcb
+	not told
+	not evidence.tdx.tcb_status
+}
+
+tolerated(advisory) if advisory == ""
+
+tolerated(advisory) if advisory in advisories
+
+# --- crag's own events. Where a server doesn't check that an event's digest is that of its text,
+# the digest is what is compared, in the one register that software extends.
+
+logged(name) if evidence.sample.events[name] in contents[name]
+
+logged(name) if {
+	sample
+	some event in evidence.sample.cc_eventlog.uefi_event_logs
+	extended(event, 1, name)
+}
+
+logged(name) if {
+	some event in evidence.tdx.uefi_event_logs
+	extended(event, 4, name)
+	not strange
+}
+
+logged(name) if {
+	not evidence.tdx.uefi_event_logs
+	entries := evidence.tdx.aael[concat("/", ["crag", name])]
+	listed(entries, name)
+}
+
+logged(name) if {
+	not evidence.tdx
+	entries := evidence[concat("/", ["tdx.aael.crag", name])]
+	listed(entries, name)
+}
+
+extended(event, register, name) if {
+	event.index == register
+	event.type_name == "EV_EVENT_TAG"
+	some digest in event.digests
+	digest.digest in digests[name]
+}
+
+listed(entries, name) if {
+	count(entries) == 1
+	some content in contents[name]
+	entries[0] == concat(":", ["sha256", content])
+}
+
+# An event that says it is crag's and is none of those that are known.
+strange if {
+	some event in evidence.tdx.uefi_event_logs
+	event.details.data.domain == "crag"
+	not familiar(event)
+}
+
+familiar(event) if {
+	some name in object.keys(digests)
+	extended(event, 4, name)
+}
