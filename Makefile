@@ -21,7 +21,7 @@ demo: env system ## Play all three roles on this machine (ARGS='--json', '--keep
 	@$(RUN)/python examples/demo $(ARGS)
 
 test: env system ## Run the whole suite but what is slow or needs hardware (TESTS=path or -k name)
-	@$(RUN)/python -m pytest -m "not slow and not hardware" $(TESTS)
+	@$(RUN)/python -m pytest -n 2 --dist loadfile -m "not slow and not hardware" $(TESTS)
 
 lint: env ## ruff and mypy --strict
 	@$(RUN)/ruff check src tests examples
