@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 import time
@@ -84,6 +85,48 @@ def test_what_a_parser_raises_is_named_but_not_quoted(sandbox: ParsingSandbox) -
 
 def test_a_reason_cannot_steer_a_terminal(sandbox: ParsingSandbox) -> None:
     assert _refused(sandbox, "refuse_with_escapes") == "is ?[2Jodd?"
+
+
+def test_an_answer_without_end_is_cut_off(sandbox: ParsingSandbox) -> None:
+    assert _refused(sandbox, "flood_raw") == "holds more than 8 MiB of text"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "",
+        "nonsense",
+        "[" * 200_000,
+        "[]",
+        "{}",
+        '{"sections": [], "metadata": {}}',
+        '{"sections": [["a", "b"]], "metadata": {}}',
+        '{"sections": [[1, "", null]], "metadata": {}}',
+        '{"sections": [["a", "", 0]], "metadata": {}}',
+        '{"sections": [["a", "", true]], "metadata": {}}',
+        '{"sections": [["a", "", 99999999999]], "metadata": {}}',
+        '{"sections": [["a\\u0000", "", null]], "metadata": {}}',
+        '{"sections": [["\\ud800", "", null]], "metadata": {}}',
+        '{"sections": [["a", "\\udfff", null]], "metadata": {}}',
+        '{"sections": [["a", "", null]], "metadata": {"\\ud800": ""}}',
+        '{"sections": [["a", "", null]], "metadata": 7}',
+        '{"unreadable": 7}',
+        json.dumps({"sections": [["a", "h" * 2000, None]], "metadata": {}}),
+        json.dumps({"sections": [["a" * (MIB + 1), "", None]], "metadata": {}}),
+        json.dumps({"sections": [["a", "", None]] * 200_001, "metadata": {}}),
+    ],
+    ids=lambda answer: answer[:40],
+)
+def test_an_answer_that_a_child_forged_is_not_taken(sandbox: ParsingSandbox, answer: str) -> None:
+    reason = _refused(sandbox, "answer_raw", answer.encode())
+    assert reason == "cannot be parsed: its parser gave an answer that makes no sense"
+
+
+def test_the_forged_answers_differ_from_a_good_one_in_one_thing(sandbox: ParsingSandbox) -> None:
+    good = b'{"sections": [["a", "h", 1]], "metadata": {"title": "t"}}'
+    document = sandbox.parse(BY_NAME["answer_raw"], good)
+    assert document.sections == [Section("a", "h", 1)]
+    assert document.metadata == {"title": "t"}
 
 
 @pytest.mark.parametrize("name", ["connect", "execute", "trace"])
