@@ -2,7 +2,9 @@
 
 ``GET /info`` names the TEE; ``GET /aa/evidence?runtime_data=<base64url>&encoding=base64`` answers
 with evidence bound to these bytes; ``GET /aa/additional-evidence`` with evidence of further
-devices, or 404. Evidence is no secret, but nobody besides this machine has business here.
+devices, or 404. All of it lies below a path that nobody can guess: who may ask for evidence over
+bytes of their choice can present themselves to a Trustee as this service, and every process of the
+machine reaches loopback.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import base64
 import binascii
 import json
 import re
+import secrets
 import socket
 import threading
 import time
@@ -43,13 +46,14 @@ class AttesterServer:
     def __init__(self, source: EvidenceSource, *, port: int = 0) -> None:
         self._source = source
         self._port = port
+        self._path = f"/{secrets.token_urlsafe(24)}"
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
 
     @property
     def url(self) -> str:
-        """``http://127.0.0.1:PORT``, once started."""
-        return f"http://127.0.0.1:{self._port}"
+        """``http://127.0.0.1:PORT/SECRET``, once started; for the gateway's configuration only."""
+        return f"http://127.0.0.1:{self._port}{self._path}"
 
     def __enter__(self) -> Self:
         return self.start()
@@ -74,12 +78,15 @@ class AttesterServer:
         except OSError as error:
             listener.close()
             raise CragError(
-                f"The evidence source cannot listen on {self.url}: {error.strerror}.",
+                f"The evidence source cannot listen on 127.0.0.1:{self._port}: {error.strerror}.",
                 hint="Leave the port out to let a free one be chosen.",
             ) from None
         self._port = listener.getsockname()[1]
         config = uvicorn.Config(
-            application(self._source), log_config=None, access_log=False, lifespan="off"
+            application(self._source, self._path),
+            log_config=None,
+            access_log=False,
+            lifespan="off",
         )
         server = uvicorn.Server(config)
         thread = threading.Thread(
@@ -105,8 +112,8 @@ class AttesterServer:
         self._server = self._thread = None
 
 
-def application(source: EvidenceSource) -> Starlette:
-    """The interface as an ASGI application, without a socket."""
+def application(source: EvidenceSource, path: str = "") -> Starlette:
+    """The interface below ``path`` as an ASGI application, without a socket."""
     from starlette.applications import Starlette
     from starlette.routing import Route
 
@@ -136,9 +143,9 @@ def application(source: EvidenceSource) -> Starlette:
 
     return Starlette(
         routes=[
-            Route("/info", info),
-            Route("/aa/evidence", evidence),
-            Route("/aa/additional-evidence", additional),
+            Route(f"{path}/info", info),
+            Route(f"{path}/aa/evidence", evidence),
+            Route(f"{path}/aa/additional-evidence", additional),
         ]
     )
 
