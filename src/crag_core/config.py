@@ -34,7 +34,7 @@ def private_dir(path: Path) -> Path:
     """Create ``path`` (mode 0700) where it is missing and return it.
 
     Raises:
-        BadInput: the folder cannot be made.
+        BadInput: the folder cannot be made, or somebody else could exchange what lies in it.
     """
     try:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -43,6 +43,18 @@ def private_dir(path: Path) -> Path:
             f"The folder {path} cannot be made: {error.strerror}.",
             hint="Name another one with CRAG_HOME.",
         ) from error
+    found = path.stat()
+    mine = os.geteuid() in (0, found.st_uid)
+    # With the sticky bit others may add files, but not exchange ours.
+    shared = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not found.st_mode & stat.S_ISVTX
+    if not mine or shared:
+        raise BadInput(
+            f"The folder {path} is open to other users of this machine: "
+            f"{'they may write to it' if mine else 'it is not yours'}.",
+            hint=f"Run chmod go-w {path}, or name another one with CRAG_HOME."
+            if mine
+            else "Name a folder of your own with CRAG_HOME.",
+        )
     return path
 
 
@@ -81,7 +93,10 @@ class SettingsFiles:
         user = Path(platformdirs.user_config_dir("crag", appauthor=False)) / "config.toml"
         for path in (project, user):
             if path.is_file():
-                files.layers.append((str(path), _read_toml(path)))
+                content = _read_toml(path)
+                if path is project and explicit is None:
+                    _require_harmless(path, content)
+                files.layers.append((str(path), content))
         return files
 
     def lookup(self, key: str) -> Found | None:
@@ -92,6 +107,25 @@ class SettingsFiles:
                 if isinstance(section, dict) and key in section:
                     return Found(section[key], f"{origin} [{table}]")
         return None
+
+
+def _require_harmless(path: Path, content: dict[str, Any]) -> None:
+    """Refuse a file that lies in the current folder and switches a protection off.
+
+    Whoever gives somebody a folder (an archive, a repository) also gives them its ``crag.toml``.
+
+    Raises:
+        UsageError: names the file and the setting.
+    """
+    for table in content.values():
+        for key in table if isinstance(table, dict) else ():
+            if "insecure" in str(key):
+                raise UsageError(
+                    f"{path} sets {key}, which a file that merely lies in the current folder may "
+                    "not do.",
+                    hint=f"If you mean it, say it yourself: by flag, by variable, or with "
+                    f"--config {path}.",
+                )
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

@@ -1,0 +1,52 @@
+"""Somebody hands over a folder whose settings or permissions work against its user."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from crag_core.config import SettingsFiles, private_dir, write_private
+from crag_core.errors import BadInput, UsageError
+
+
+@pytest.mark.parametrize("table", ["user", "shared"])
+def test_a_file_in_the_folder_switches_no_protection_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: str
+) -> None:
+    file = tmp_path / "crag.toml"
+    file.write_text(f"[{table}]\nallow_insecure_evidence = true\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=r"crag\.toml sets allow_insecure_evidence"):
+        SettingsFiles.load("user", None)
+    named = SettingsFiles.load("user", file).lookup("allow_insecure_evidence")
+    assert named is not None
+    assert named.value is True
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o770, 0o702])
+def test_keys_are_not_kept_where_others_can_exchange_them(tmp_path: Path, mode: int) -> None:
+    folder = tmp_path / "keys"
+    folder.mkdir()
+    folder.chmod(mode)
+    with pytest.raises(BadInput, match="open to other users"):
+        write_private(folder / "master.key", b"secret")
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("mode", [0o700, 0o755, 0o1777])
+def test_folders_that_others_cannot_change_are_used(tmp_path: Path, mode: int) -> None:
+    folder = tmp_path / "keys"
+    folder.mkdir()
+    folder.chmod(mode)
+    assert private_dir(folder) == folder
+
+
+def test_a_folder_of_somebody_else_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stranger = tmp_path.stat().st_uid + 1
+    monkeypatch.setattr(os, "geteuid", lambda: stranger)
+    with pytest.raises(BadInput, match="not yours"):
+        private_dir(tmp_path)
