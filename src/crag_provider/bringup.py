@@ -15,7 +15,7 @@ from typing import Any
 
 from crag_core.errors import CragError
 from crag_core.store.settings import DatabaseSettings
-from crag_provider.hardening import no_dumps, undisturbed
+from crag_provider.hardening import no_dumps, swaps, undisturbed
 from crag_provider.settings import ProviderSettings
 
 DRAIN_SECONDS = 20.0
@@ -94,6 +94,17 @@ def _bring_up(
     attester = stack.enter_context(AttesterServer(source))
     keys = released_keys(settings, source, say)
     stack.callback(keys.wipe)
+    if not settings.data_key_check:
+        warn(
+            "No check value is pinned for the data key: whoever can answer in the place of the "
+            "owner's Trustee could give a key and documents of their own. Set "
+            "CRAG_PROVIDER_DATA_KEY_CHECK to what 'crag-owner key show' prints."
+        )
+    if swaps():
+        warn(
+            "This machine swaps memory to a disk, where keys and plaintext may end up readable: "
+            "switch swap off."
+        )
     if keys.anchor is None:
         warn(
             "The owner's Trustee releases no anchor: documents rolled back to an earlier state "

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib.util
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from crag_core.errors import NotSupported
 from crag_provider.model.mount import fuse_missing
@@ -14,6 +17,22 @@ from crag_provider.settings import ProviderSettings
 if TYPE_CHECKING:
     from crag_core.attestation.evidence import EvidenceSource
     from crag_core.attestation.measurement import Measurement
+
+# Variables by which code gets into a process, or other code than the measured one is imported.
+_LOADING = (
+    "LD_AUDIT",
+    "LD_LIBRARY_PATH",
+    "LD_PRELOAD",
+    "PYTHONHOME",
+    "PYTHONINSPECT",
+    "PYTHONPATH",
+    "PYTHONPLATLIBDIR",
+    "PYTHONPYCACHEPREFIX",
+    "PYTHONSTARTUP",
+    "PYTHONWARNINGS",
+    "SSLKEYLOGFILE",
+)
+_STARTUP = ("sitecustomize", "usercustomize")
 
 
 def programs(settings: ProviderSettings) -> dict[str, Path]:
@@ -30,6 +49,37 @@ def programs(settings: ProviderSettings) -> dict[str, Path]:
         if located:
             found["gocryptfs"] = Path(located)
     return found
+
+
+def process() -> dict[str, Any]:
+    """What could run in this process beside the measured packages: ``variables`` that load code or
+    redirect imports (name to SHA-256 of the value, empty as a rule), and Python's ``startup``
+    modules (name to SHA-256 of the file).
+
+    Raises:
+        NotSupported: a startup module is no readable file.
+    """
+    set_here = {name: os.environ[name] for name in _LOADING if os.environ.get(name)}
+    found = {name: importlib.util.find_spec(name) for name in _STARTUP}
+    return {
+        "variables": {name: _sha256(value.encode()) for name, value in set_here.items()},
+        "startup": {name: _file(spec.origin) for name, spec in found.items() if spec is not None},
+    }
+
+
+def _file(origin: str | None) -> str:
+    try:
+        return _sha256(Path(origin or "").read_bytes())
+    except OSError:
+        raise NotSupported(
+            "A startup module of Python (sitecustomize) cannot be read, so what it does cannot be "
+            "measured.",
+            hint="Remove it from this environment.",
+        ) from None
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def measure(
@@ -50,7 +100,8 @@ def measure(
     if settings.volume is not None:
         say("measuring the encrypted model")
         events.append(Event("model", model(settings.volume)))
-    events.append(Event("configuration", configuration(settings.measured())))
+    settled = {**settings.measured(), "process": process()}
+    events.append(Event("configuration", configuration(settled)))
     return Measurement(events)
 
 

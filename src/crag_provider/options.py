@@ -21,6 +21,7 @@ from crag_provider.settings import (
     MAX_K,
     ROTATION_SECONDS,
     ProviderSettings,
+    checked_embedder,
     checked_llm,
     checked_method,
     local_volume,
@@ -217,7 +218,7 @@ def _settings(**given: Any) -> ProviderSettings:
         trustee_ca=given["trustee_ca"],
         alt_trustee_ca=given["alt_trustee_ca"],
         trustee_policy=given["trustee_policy"],
-        embedder_url=given["embedder_url"],
+        embedder_url=checked_embedder(given["embedder_url"]),
         embedder_api_key=_key(given["embedder_api_key_file"], "embedding server's key"),
     )
 

@@ -11,6 +11,8 @@ from crag_core.config import home
 from crag_core.errors import NotSupported, UsageError
 from crag_provider.rag.style import LARGE, SMALL, STYLES, Style
 
+# No names: whoever answers for "localhost" could be elsewhere.
+LOOPBACK = ("127.0.0.1", "::1")
 LLM_KINDS = ("llamacpp", "extractive", "vllm")
 DEFAULT_K = 5
 MAX_K = 20
@@ -137,12 +139,39 @@ def checked_llm(text: str) -> str:
             hint=f"Use {', '.join(LLM_KINDS)}, or the URL of a server such as "
             "http://127.0.0.1:8001/v1.",
         )
-    if host not in ("127.0.0.1", "::1", "localhost"):
+    if host not in LOOPBACK:
         raise NotSupported(
             f"The model server {host} is outside this machine and would see the documents.",
             hint="Run the model inside the confidential machine: --llm llamacpp or --llm vllm.",
         )
     return text.rstrip("/")
+
+
+def checked_embedder(url: str) -> str:
+    """``url`` where it is empty or on loopback.
+
+    Raises:
+        UsageError: it is no URL.
+        NotSupported: a server outside this machine, which would read every question.
+    """
+    if not url:
+        return ""
+    try:
+        split = urlsplit(url)
+        host, scheme = split.hostname, split.scheme
+    except ValueError:
+        host, scheme = None, ""
+    if not host or scheme not in ("http", "https"):
+        raise UsageError(
+            "The embedding server's address is no http or https URL.",
+            hint="For example --embedder-url http://127.0.0.1:8002/v1.",
+        )
+    if host not in LOOPBACK:
+        raise NotSupported(
+            f"The embedding server {host} is outside this machine and would read every question.",
+            hint="Run it inside the confidential machine, and name it as http://127.0.0.1:PORT/v1.",
+        )
+    return url
 
 
 def checked_method(method: str) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from crag_core.errors import CragError, NotSupported, Unreachable
 from crag_core.gateway.endpoint import Endpoint, free_endpoint
+from crag_core.gateway.ownership import listens
 from crag_provider.llm.interface import LlmEndpoint
 from crag_provider.model.opening import OpenModel
 from crag_provider.processes import clean_environment, start, stop
@@ -79,23 +80,25 @@ def vllm(
             pass_fds=[descriptor],
         )
         try:
-            _await_ready(process, where.url, api_key, seconds)
+            _await_ready(process, where, api_key, seconds)
             yield LlmEndpoint(f"{where.url}/v1", NAME, api_key, lambda: process.poll() is None)
         finally:
             _stop_group(process)
 
 
-def _options(where: Endpoint, context: int) -> dict[str, str | int]:
+def _options(where: Endpoint, context: int) -> dict[str, str | int | bool]:
     return {
         "host": where.host,
         "port": where.port,
         "served-model-name": NAME,
         "max-model-len": context,
+        # A cache shared by callers would tell one of them, by its speed, what another one asked.
+        "no-enable-prefix-caching": True,
     }
 
 
 @contextlib.contextmanager
-def _configuration(options: dict[str, str | int]) -> Iterator[tuple[Path, int]]:
+def _configuration(options: dict[str, str | int | bool]) -> Iterator[tuple[Path, int]]:
     """A configuration file for vLLM (JSON is YAML) in memory: the path by which a child that
     inherits the descriptor reads it, and the descriptor."""
     descriptor = os.memfd_create("vllm-configuration", os.MFD_CLOEXEC)
@@ -109,17 +112,23 @@ def _configuration(options: dict[str, str | int]) -> Iterator[tuple[Path, int]]:
         os.close(descriptor)
 
 
-def _await_ready(process: subprocess.Popen[bytes], url: str, api_key: str, seconds: float) -> None:
+def _await_ready(
+    process: subprocess.Popen[bytes], where: Endpoint, api_key: str, seconds: float
+) -> None:
     import httpx
+
+    url = where.url
 
     deadline = time.monotonic() + seconds
     with httpx.Client(trust_env=False, timeout=5.0) as client:
         while time.monotonic() < deadline:
+            # Another user could have taken the port, and would get the key and all prompts.
+            ours = listens(process.pid, where)
             with contextlib.suppress(httpx.HTTPError):
                 headers = {"authorization": f"Bearer {api_key}"}
-                reply = client.get(f"{url}/v1/models", headers=headers)
+                reply = client.get(f"{url}/v1/models", headers=headers if ours else {})
                 keyless = client.get(f"{url}/v1/models")
-                if reply.status_code == 200 and keyless.status_code == 401:
+                if ours and reply.status_code == 200 and keyless.status_code == 401:
                     return
             try:
                 process.wait(0.5)
