@@ -16,27 +16,21 @@ sample if {
 }
 
 # The quote's fields: an object, or (in tokens without an EAR) names with dots.
-body := evidence.tdx.quote.body
+field(name) := evidence.tdx.quote.body[name]
 
-body := {name: value | some name in object.keys(registers); value := evidence[concat("", ["tdx.quote.body.", name])]} if {
-	not evidence.tdx
-	evidence["tdx.quote.body.mr_td"]
-}
+field(name) := evidence[concat("", ["tdx.quote.body.", name])] if not evidence.tdx
 
-header := evidence.tdx.quote.header
+header(name) := evidence.tdx.quote.header[name]
 
-header := {name: value | some name in {"tee_type", "vendor_id"}; value := evidence[concat("", ["tdx.quote.header.", name])]} if {
-	not evidence.tdx
-	evidence["tdx.quote.body.mr_td"]
-}
+header(name) := evidence[concat("", ["tdx.quote.header.", name])] if not evidence.tdx
 
-pinned(name) if body[name] in registers[name]
+pinned(name) if field(name) in registers[name]
 
 genuine if sample
 
 genuine if {
-	header.tee_type == "81000000"
-	header.vendor_id == "939a7233f79c4ca9940a0db3957f0607"
+	header("tee_type") == "81000000"
+	header("vendor_id") == "939a7233f79c4ca9940a0db3957f0607"
 	pinned("mr_td")
 	pinned("mr_seam")
 	patched
@@ -53,7 +47,7 @@ booted if {
 configured if sample
 
 configured if {
-	startswith(body.td_attributes, "00")
+	startswith(field("td_attributes"), "00")
 	pinned("td_attributes")
 	pinned("xfam")
 }
