@@ -146,9 +146,16 @@ def _paired(
 
 
 def without_pairs(
-    subject: Subject, encrypted: Encrypted, rng: np.random.Generator, shares: tuple[float, ...]
+    subject: Subject,
+    encrypted: Encrypted,
+    rng: np.random.Generator,
+    shares: tuple[float, ...],
+    *,
+    seconds: float,
 ) -> Iterator[Finding]:
     """No known pair: the attacker has a share of the owner's texts, or texts of the same kind.
+
+    Each attack begins no further round of restarts after ``seconds``.
 
     Below a share of three quarters, as many other texts of the same collection are added, and only
     what is left of the collection is the owner's; at 0 the two have no text in common.
@@ -165,7 +172,7 @@ def without_pairs(
             held = np.concatenate([order[: round(share * size)], order[size:]])
         held = rng.permutation(held)
         begun = time.monotonic()
-        alignment = blind.align(encrypted.rows[own], subject.plain[held], rng)
+        alignment = blind.align(encrypted.rows[own], subject.plain[held], rng, seconds)
         undone = alignment.undo(encrypted.rows[own])
         found = nearest(undone, subject.candidates)
         yield Finding(

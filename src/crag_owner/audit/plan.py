@@ -21,6 +21,8 @@ from crag_owner.calibrate.measure import noise_to_spread, spread
 FACTORS = (0.5, 1.0, 2.0)
 SHARES = (1.0, 0.75, 0.5, 0.0)
 MIN_ROWS = 32
+SECONDS = 240.0
+LEAST_SECONDS, MOST_SECONDS = 3.0, 20.0
 Progress = Callable[[str], None]
 
 
@@ -56,7 +58,8 @@ def run(
         candidates=len(subject.candidates),
         rho=noise_to_spread(subject.factor, spread(subject.plain)),
     )
-    for factor in sorted({*factors, subject.factor}):
+    chosen = sorted({*factors, subject.factor})
+    for done, factor in enumerate(chosen):
         progress(f"approximation factor {factor:g}: no rotation, shuffle")
         report.findings += attacks.without_rotation(subject, factor, rng)
         report.findings += attacks.behind_shuffle(subject, factor, rng)
@@ -67,7 +70,15 @@ def run(
         progress(f"approximation factor {factor:g}: known pairs")
         report.findings += attacks.with_pairs(subject, encrypted, rng)
         progress(f"approximation factor {factor:g}: no pairs")
-        report.findings += attacks.without_pairs(subject, encrypted, rng, tuple(shares))
+        left = (len(chosen) - done) * max(len(shares), 1)
+        patience = (begun + SECONDS - time.monotonic()) / left
+        report.findings += attacks.without_pairs(
+            subject,
+            encrypted,
+            rng,
+            tuple(shares),
+            seconds=min(max(patience, LEAST_SECONDS), MOST_SECONDS),
+        )
     progress("sizes and access")
     report.sizes = {
         "rows": asdict(size_leak(subject.row_sizes)),
