@@ -112,7 +112,7 @@ def wait_for_readers(connection: BoundedConnection, seconds: float = WAIT_SECOND
     """
     query = (
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
-        " AND pid <> pg_backend_pid() AND xact_start <= %s"
+        " AND backend_type = 'client backend' AND pid <> pg_backend_pid() AND xact_start <= %s"
     )
     moment = connection.execute("SELECT clock_timestamp()").fetchone()
     deadline = time.monotonic() + seconds

@@ -52,7 +52,9 @@ def check_factors(scaling: float, approximation: float) -> None:
         )
 
 
-def unit_matrix(vectors: Any, dimension: int) -> NDArray[np.float32]:
+def unit_matrix(
+    vectors: Any, dimension: int, tolerance: float = UNIT_TOLERANCE
+) -> NDArray[np.float32]:
     """``vectors`` as contiguous float32[n, d] of finite vectors with norm 1.
 
     Raises:
@@ -68,14 +70,14 @@ def unit_matrix(vectors: Any, dimension: int) -> NDArray[np.float32]:
     with np.errstate(over="ignore"):
         plain = np.ascontiguousarray(given, dtype=np.float32)
         squares = np.einsum("ij,ij->i", plain, plain)
-    low, high = (1.0 - UNIT_TOLERANCE) ** 2, (1.0 + UNIT_TOLERANCE) ** 2
+    low, high = (1.0 - tolerance) ** 2, (1.0 + tolerance) ** 2
     good = (squares >= low) & (squares <= high)
     if not good.all():
         row = int(np.argmin(good))
         norm = math.sqrt(float(squares[row]))
         what = f"has norm {norm:.4f}" if math.isfinite(norm) else "is not finite"
         raise BadInput(
-            f"Vector {row} {what}; unit norm (1.000, tolerance {UNIT_TOLERANCE}) is needed.",
+            f"Vector {row} {what}; unit norm (1.000, tolerance {tolerance}) is needed.",
             hint="Normalise the embedder's vectors; a zero or infinite one means it failed.",
         )
     return plain

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from crag_core.keys import CollectionKeys, MasterKey
 from crag_core.vectors.checks import (
+    UNIT_TOLERANCE,
     check_dimension,
     check_factors,
     sealed_matrix,
@@ -122,20 +123,23 @@ class VectorCipher:
             approximation_factor=approximation_factor,
         )
 
-    def encrypt(self, vectors: Any, ids: Sequence[bytes]) -> SealedVectors:
+    def encrypt(
+        self, vectors: Any, ids: Sequence[bytes], *, tolerance: float = UNIT_TOLERANCE
+    ) -> SealedVectors:
         """Encrypt unit vectors for storage.
 
         The same id and vector always yield the same IV and so the same noise: encrypting a row
         again adds no sample from which the noise could be averaged away.
 
         Args:
-            vectors: floats [n, d], unit norm (tolerance 1e-3); converted to float32.
+            vectors: floats [n, d], unit norm; converted to float32.
             ids: n row ids of 16 bytes.
+            tolerance: how far a norm may be from 1; a rotation allows more than an embedder.
 
         Raises:
             BadInput: wrong shape, not finite, not unit norm, or an id that has not 16 bytes.
         """
-        plain = unit_matrix(vectors, self.dimension)
+        plain = unit_matrix(vectors, self.dimension, tolerance)
         ivs = self._row_ivs.for_rows(plain, ids)
         result = np.empty(plain.shape, dtype=np.float16)
         rows = min(self._chunk, len(plain))
