@@ -21,7 +21,7 @@ from crag_core.trustee.dialects import SERVERS, Server, detect
 from crag_core.trustee.http import Deadline, Http, Reply, problem
 from crag_core.trustee.kbs import resource_path
 from crag_core.trustee.refusals import refusal
-from crag_core.trustee.urls import kbs_bases
+from crag_core.trustee.urls import kbs_bases, require_private
 
 TOKEN_SECONDS = 120
 
@@ -38,7 +38,7 @@ class AdminClient:
             ``aud``); the role is ``admin`` unless another one is given.
 
     Raises:
-        BadInput: the key or the URL cannot be used.
+        BadInput: the key or the URL cannot be used, or the URL is plain http to another machine.
 
     Every method raises Unreachable where the Trustee doesn't answer in time, CragError (code
     ``admin-refused``) where it doesn't accept the key, and NotSupported where this kind of server
@@ -57,6 +57,7 @@ class AdminClient:
         from crag_core.trustee.local.identity import load_admin_key
 
         self._key = load_admin_key(admin_key_pem, "The admin's key")
+        require_private(url)
         self._bases = kbs_bases(url)
         self._base: str | None = self._bases[0] if len(self._bases) == 1 else None
         self._http = Http(url, ca=ca)
@@ -107,7 +108,7 @@ class AdminClient:
     def list_resources(self) -> list[str]:
         """The names of all resources, ``repository/type/tag``, sorted."""
         if not self.server.lists_resources:
-            raise self._lacks("a list of its resources")
+            raise self._lacks("list of its resources")
         reply = self._send("GET", "resources", "the list of resources")
         names = ("repository_name", "resource_type", "resource_tag")
         try:
@@ -247,7 +248,7 @@ class AdminClient:
         """
         kind = self.server.audit
         if kind == "none":
-            raise self._lacks("an audit log of key releases")
+            raise self._lacks("audit log of key releases")
         reply = self._audit("resources", limit)
         if kind == "admin":
             return releases.of_crag(_records(reply))

@@ -75,9 +75,11 @@ _FAILURES = {
         "Use a Trustee that has a verifier for it.",
         "not-supported",
     ),
-    "AdminAuth": (
-        "does not accept the administrator's key",
-        "Name the key that belongs to it with --trustee-admin-key-file.",
-        "admin-refused",
-    ),
 }
+_NO_ADMIN = (
+    "does not accept the administrator's key",
+    "Name the key that belongs to it with --trustee-admin-key-file; an upstream Trustee may also "
+    "want claims (--trustee-admin-claim).",
+    "admin-refused",
+)
+_FAILURES |= {"AdminAuth": _NO_ADMIN, "AdminAuthAccess": _NO_ADMIN}

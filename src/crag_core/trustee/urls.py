@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from urllib.parse import urlsplit
 
 from crag_core.errors import BadInput
@@ -25,6 +26,27 @@ def server_url(url: str) -> str:
             hint="For example --trustee http://127.0.0.1:8081/api.",
         )
     return url.rstrip("/")
+
+
+def require_private(url: str) -> None:
+    """Refuse a way on which others could read keys and take the admin's token for themselves.
+
+    Raises:
+        BadInput: plain http to another machine.
+    """
+    parts = urlsplit(server_url(url))
+    host = parts.hostname or ""
+    try:
+        here = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        here = False
+    if parts.scheme != "https" and not here:
+        raise BadInput(
+            f"{url} is plain http to another machine: everybody on the way could read the keys "
+            "that are pushed, and administer the Trustee.",
+            hint="Give the Trustee https, or a tunnel that ends here: "
+            "ssh -L 8081:127.0.0.1:8081 HOST, then --trustee http://127.0.0.1:8081/api.",
+        )
 
 
 def kbs_bases(url: str) -> tuple[str, ...]:
