@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -183,10 +184,19 @@ class Collection:
         Raises:
             IntegrityViolated: its description was changed.
         """
+        return self.find_many([source]).get(source)
+
+    def find_many(self, sources: Sequence[str]) -> dict[str, DocumentInfo]:
+        """Those of the documents that are there, by source.
+
+        Raises:
+            IntegrityViolated: a description was changed.
+        """
         with self._reading() as (reader, _):
-            generation = self._context.generation
-            found = reader.documents_by_id(generation, [self.document_id(source)])
-            return open_document(self._context, found[0]) if found else None
+            wanted = [self.document_id(source) for source in sources]
+            found = reader.documents_by_id(self._context.generation, wanted)
+            opened = [open_document(self._context, each) for each in found]
+        return {document.source: document for document in opened}
 
     def documents(self) -> Iterator[DocumentInfo]:
         """All documents, in no particular order.
@@ -213,13 +223,32 @@ class Collection:
         """The opened rows of a document, in reading order.
 
         Raises:
+            BadInput: its date is past.
             IntegrityViolated: a row is missing or was changed; the message names it.
         """
+        if document.expired():
+            raise BadInput(
+                f"The document {document.id} of {self.name} expired.",
+                hint="`crag-owner purge` removes it.",
+                code="expired",
+            )
+        return self.chunks_of_many([document])[document.id]
+
+    def chunks_of_many(self, documents: Sequence[DocumentInfo]) -> dict[str, list[RowContent]]:
+        """The opened rows of each document whose date is not past, by the document's id.
+
+        Raises:
+            IntegrityViolated: a row is missing or was changed; the message names it.
+        """
+        live = [document for document in documents if not document.expired()]
+        wanted = [identity for document in live for identity, _ in document.members]
         with self._reading() as (reader, _):
-            wanted = [identity for identity, _ in document.members]
             found = reader.rows_by_id(self._context.generation, wanted)
         rows = {row.id: row for row in found}
-        return [self._chunk(rows, *member) for member in document.members]
+        return {
+            document.id: [self._chunk(rows, *member) for member in document.members]
+            for document in live
+        }
 
     def rows_of(self, document: bytes | str) -> list[RowContent]:
         """As :meth:`chunks_of`, by the document's id (16 bytes or a UUID as text).
@@ -257,6 +286,19 @@ class Collection:
         """
         keys = [_identity(each) for each in ids]
         return retried(lambda: write.remove(self._context, self._store, keys), self._follow)
+
+    def purge(self, now: int | None = None) -> tuple[int, int]:
+        """Remove the documents whose date is past; how many, and how many rows.
+
+        Args:
+            now: seconds since 1970 UTC; this moment if None.
+
+        Raises:
+            IntegrityViolated: what is in the database was changed; nothing is written.
+            Unreachable: the database does not answer, or another writer holds the collection.
+        """
+        moment = int(time.time()) if now is None else now
+        return retried(lambda: write.purge(self._context, self._store, moment), self._follow)
 
     def search(
         self,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -51,6 +52,11 @@ class DocumentInfo:
     def rows(self) -> list[str]:
         """Ids of its rows, in reading order."""
         return [row_name(identity) for identity, _ in self.members]
+
+    def expired(self, now: float | None = None) -> bool:
+        """Whether its date is past, at ``now`` in seconds since 1970 UTC or at this moment."""
+        moment = time.time() if now is None else now
+        return self.expires is not None and self.expires <= moment
 
     @property
     def key(self) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -18,7 +19,13 @@ from crag_core.collection.documents import (
 from crag_core.collection.drafts import DocumentDraft, PutResult
 from crag_core.collection.following import refuse_while_rotating
 from crag_core.collection.labels import label_tags
-from crag_core.collection.rows import row_digest, row_element, row_name, seal_chunks
+from crag_core.collection.rows import (
+    open_row,
+    row_digest,
+    row_element,
+    row_name,
+    seal_chunks,
+)
 from crag_core.errors import BadInput, IntegrityViolated
 from crag_core.sethash import SetHash
 from crag_core.snapshot import Snapshot
@@ -103,6 +110,37 @@ def remove(context: Context, store: Store, ids: Iterable[bytes]) -> int:
         made = _commit(context, writer, changes, locked, current) if changes else current
     context.note(made)
     return len(changes.old_members)
+
+
+def purge(context: Context, store: Store, now: int) -> tuple[int, int]:
+    """Remove the documents that expired at ``now`` or before; how many, and how many rows.
+
+    Raises:
+        IntegrityViolated: the snapshot, a document or a row in the database was changed.
+        Unreachable: the database does not answer, or another writer holds the collection.
+    """
+    with store.reader() as reader:
+        expired = {
+            uuid.UUID(open_row(context, row).document_id).bytes
+            for batch in reader.expired(context.generation, now)
+            for row in batch
+        }
+    if not expired:
+        return 0, 0
+    floor = context.seen
+    with store.writer() as writer:
+        locked = writer.lock(context.identity)
+        current = context.current(locked, floor)
+        refuse_while_rotating(context, writer)
+        changes = Changes()
+        for stored in writer.documents_by_id(context.generation, sorted(expired)):
+            info = open_document(context, stored)
+            # Another writer may have given it a later date since it was looked up.
+            if info.expired(now):
+                changes.remove(stored, info)
+        made = _commit(context, writer, changes, locked, current) if changes else current
+    context.note(made)
+    return len(changes.old_documents), len(changes.old_members)
 
 
 def first_snapshot(context: Context) -> tuple[Snapshot, StoredSnapshot]:
