@@ -190,6 +190,8 @@ def _as_routes(parts: Parts) -> list[Route]:
     service, admin, identity = parts.service, parts.administration, parts.identity
 
     async def certificate(_request: Request) -> Response:
+        if parts.posture.open_administration:
+            return plain(404, "No certificate configured")
         return Response(identity.ca_pem, media_type="application/x-pem-file")
 
     async def challenge(request: Request) -> Response:
