@@ -8,7 +8,7 @@ import hashlib
 import secrets
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -87,6 +87,7 @@ class ReceiptBook:
         *,
         question: str,
         answer: str,
+        citations: Sequence[Mapping[str, Any]],
         rows: Sequence[tuple[str, str]],
         snapshot: SnapshotRef,
     ) -> dict[str, Any]:
@@ -94,6 +95,7 @@ class ReceiptBook:
 
         Args:
             question, answer: hashed as UTF-8, and forgotten.
+            citations: as they are answered; what they cite is hashed (:func:`cited`).
             rows: id and SHA-256 (hex) of the stored row, for each row that was decrypted.
             snapshot: the collection's state that was verified.
 
@@ -107,6 +109,7 @@ class ReceiptBook:
             "issued": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "question_sha256": _sha256(question),
             "answer_sha256": _sha256(answer),
+            "citations_sha256": cited(citations),
             "rows": [{"id": row_id, "sha256": digest} for row_id, digest in rows],
             "snapshot": {
                 "id": snapshot.id,
@@ -132,6 +135,14 @@ class ReceiptBook:
         """The receipt of that id, if it is still remembered."""
         with self._lock:
             return self._kept.get(receipt_id)
+
+
+def cited(citations: Sequence[Mapping[str, Any]]) -> str:
+    """SHA-256 (hex) of the canonical JSON of the citations' ``n``, ``source``, ``page`` and
+    ``text``; scores are numbers that other programs may write differently."""
+    names = ("n", "source", "page", "text")
+    content = [{name: one[name] for name in names} for one in citations]
+    return hashlib.sha256(canonical_json(content)).hexdigest()
 
 
 def _sha256(text: str) -> str:

@@ -100,6 +100,7 @@ class RagService:
         return self.receipts.issue(
             question=answer.question,
             answer=answer.text,
+            citations=[citation.as_json() for citation in answer.citations],
             rows=[(passage.row_id, passage.row_sha256) for passage in answer.passages],
             snapshot=answer.snapshot,
         )

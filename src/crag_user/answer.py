@@ -38,6 +38,7 @@ async def checked(
         IntegrityViolated: the receipt does not hold.
         CragError: the reply has another shape.
     """
+    _require_unicode(reply)
     answer, citations = _answer(reply), _citations(reply)
     judgement, key = await _receipt_key(client, trust)
     checks = [_fresh(judgement)]
@@ -47,6 +48,7 @@ async def checked(
         reply.get("receipt"),
         question=question,
         answer=answer,
+        citations=citations,
         attested_key=key,
         measurements=judgement.ear.measurements,
     )
@@ -118,6 +120,14 @@ def _same_enclave(report: Mapping[str, Any], judgement: Judgement) -> Check:
             hint="Don't rely on this service until its provider has an answer.",
         )
     return Check("same enclave", ok=True, detail="the gateway's evidence measures the same")
+
+
+def _require_unicode(reply: Mapping[str, Any]) -> None:
+    """Refuse half characters, which JSON can carry and no text can: they have no hash."""
+    try:
+        json.dumps(dict(reply), ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
+        raise _wrong_shape() from None
 
 
 def _answer(reply: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ import base64
 import binascii
 import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from crag_core.attestation.canonical import canonical_json
@@ -22,6 +22,7 @@ def verify_receipt(
     *,
     question: str,
     answer: str,
+    citations: Sequence[Mapping[str, Any]] = (),
     attested_key: Mapping[str, Any],
     measurements: Mapping[str, str],
 ) -> list[Check]:
@@ -31,6 +32,7 @@ def verify_receipt(
         receipt: the service's JSON.
         question: exactly what was sent.
         answer: exactly what came back.
+        citations: what came back with it; compared where the receipt speaks of them.
         attested_key: the JWK (OKP, Ed25519) to which fresh evidence is bound.
         measurements: what that evidence measured; the receipt must name one of its values.
 
@@ -77,6 +79,14 @@ def verify_receipt(
             f"names exactly this {name}",
             f"its receipt is about another {name}",
         )
+    if "citations_sha256" in receipt:
+        told = str(receipt["citations_sha256"])
+        require(
+            "receipt citations",
+            hmac.compare_digest(told.encode(), _cited(citations).encode()),
+            "names exactly these sources and quotes",
+            "its receipt is about other sources or quotes",
+        )
     evidence = receipt.get("evidence")
     measured = evidence.get("measurement") if isinstance(evidence, Mapping) else None
     require(
@@ -86,6 +96,12 @@ def verify_receipt(
         "its receipt names another measurement than the evidence",
     )
     return checks
+
+
+def _cited(citations: Sequence[Mapping[str, Any]]) -> str:
+    names = ("n", "source", "page", "text")
+    content = [{name: one.get(name) for name in names} for one in citations]
+    return hashlib.sha256(canonical_json(content)).hexdigest()
 
 
 def _signed(receipt: Mapping[str, Any], jwk: Mapping[str, Any]) -> bool:

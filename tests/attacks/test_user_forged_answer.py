@@ -67,7 +67,9 @@ def test_an_answer_signed_with_a_key_of_the_liar(there: Rag) -> None:
 
     def lie(reply: dict[str, Any]) -> dict[str, Any]:
         snapshot = SnapshotRef("s", 1, "cd" * 32)
-        receipt = other.issue(question=reply["question"], answer=LIE, rows=[], snapshot=snapshot)
+        receipt = other.issue(
+            question=reply["question"], answer=LIE, citations=[], rows=[], snapshot=snapshot
+        )
         return {**reply, "answer": LIE, "receipt": receipt}
 
     there.service.bend_reply = lie
@@ -104,12 +106,32 @@ def test_a_receipt_of_another_question(there: Rag) -> None:
 
     def lie(reply: dict[str, Any]) -> dict[str, Any]:
         receipt = there.service.book.issue(
-            question="Another one?", answer=LIE, rows=[], snapshot=snapshot
+            question="Another one?", answer=LIE, citations=[], rows=[], snapshot=snapshot
         )
         return {**reply, "answer": LIE, "receipt": receipt}
 
     there.service.bend_reply = lie
     refused(there, 12, "another question")
+
+
+@pytest.mark.parametrize("member", ["n", "source", "page", "text"])
+def test_a_quote_or_its_source_exchanged_after_signing(there: Rag, member: str) -> None:
+    there.service.bend_reply = lambda reply: {
+        **reply,
+        "citations": [{**reply["citations"][0], member: LIE}],
+    }
+    refused(there, 12, "other sources or quotes")
+
+
+def test_a_source_added_or_left_out_after_signing(there: Rag) -> None:
+    for citations in ([], 2 * there.service._reply("?")["citations"]):
+        there.service.bend_reply = change(citations=citations)
+        refused(there, 12, "other sources or quotes")
+
+
+def test_half_a_character_in_a_reply(there: Rag) -> None:
+    there.service.bend_reply = change(answer="\ud800")
+    refused(there, 1, "not an answer with citations")
 
 
 def test_no_receipt_at_all(there: Rag) -> None:
@@ -136,10 +158,14 @@ def test_an_answer_that_tries_to_write_over_the_terminal(there: Rag) -> None:
     snapshot = SnapshotRef("s", 1, "cd" * 32)
 
     def lie(reply: dict[str, Any]) -> dict[str, Any]:
-        receipt = there.service.book.issue(
-            question=reply["question"], answer=escape, rows=[], snapshot=snapshot
-        )
         citation = {"n": escape, "source": escape, "page": escape, "text": escape, "score": 0}
+        receipt = there.service.book.issue(
+            question=reply["question"],
+            answer=escape,
+            citations=[citation],
+            rows=[],
+            snapshot=snapshot,
+        )
         return {**reply, "answer": escape, "receipt": receipt, "citations": [citation]}
 
     there.service.bend_reply = lie

@@ -60,6 +60,7 @@ class RagService(Http):
         receipt = self.book.issue(
             question=question,
             answer=answer,
+            citations=[CITATION],
             rows=[("row", "ab" * 32)],
             snapshot=SnapshotRef("s", 1, "cd" * 32),
         )

@@ -16,12 +16,18 @@ from crag_provider.receipts import Provenance, ReceiptBook
 from support.library import SNAPSHOT
 
 BOOK = ReceiptBook(Provenance("11" * 32, "sample", "22" * 32))
+CITATION = {"n": 1, "source": "桥.md", "page": None, "text": "安娜", "score": 0.5}
+CITED = '[{"n":1,"page":null,"source":"桥.md","text":"安娜"}]'
 QUESTION, ANSWER = "谁开通了大桥?", "安娜·林德市长。 [1]"
 
 
 def issue(book: ReceiptBook = BOOK) -> dict[str, Any]:
     return book.issue(
-        question=QUESTION, answer=ANSWER, rows=[("row-1", "33" * 32)], snapshot=SNAPSHOT
+        question=QUESTION,
+        answer=ANSWER,
+        citations=[CITATION],
+        rows=[("row-1", "33" * 32)],
+        snapshot=SNAPSHOT,
     )
 
 
@@ -42,6 +48,7 @@ def test_a_receipt_verifies_by_its_documentation() -> None:
     verify(receipt)
     assert receipt["question_sha256"] == hashlib.sha256(QUESTION.encode()).hexdigest()
     assert receipt["answer_sha256"] == hashlib.sha256(ANSWER.encode()).hexdigest()
+    assert receipt["citations_sha256"] == hashlib.sha256(CITED.encode()).hexdigest()
     assert receipt["snapshot"] == {"id": SNAPSHOT.id, "sequence": 7, "root": "ab" * 32}
     assert receipt["model"] == {"digest": "11" * 32}
     assert receipt["evidence"] == {"tee": "sample", "measurement": "22" * 32}
