@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -12,8 +13,9 @@ from typing import Any
 import click
 
 from crag_core.command import command, console, option
-from crag_core.errors import UsageError
+from crag_core.errors import PolicyDenied, UsageError
 from crag_core.gateway.endpoint import Endpoint, require_loopback
+from crag_core.gateway.ownership import listeners
 from crag_user.options import trust_options
 from crag_user.service import Service
 from crag_user.show import answer_lines, check_lines, report_lines
@@ -74,6 +76,15 @@ def _proxy(text: str | None) -> Endpoint | None:
         return None
     address = Endpoint.parse(text.removeprefix("http://").rstrip("/"), "proxy")
     require_loopback(address, "proxy")
+    # It reads the question in the clear, before anything is verified.
+    strangers = listeners(address.port) - {0, os.geteuid()}
+    if strangers:
+        raise PolicyDenied(
+            f"What listens on {address} belongs to another user of this machine (uid "
+            f"{min(strangers)}), who would read the question.",
+            hint="Start 'crag-user connect' yourself on another port, or leave --proxy out.",
+            code="foreign-proxy",
+        )
     return address
 
 

@@ -22,8 +22,18 @@ def listens(pid: int, endpoint: Endpoint) -> bool:
     return bool(inodes) and inodes <= _socket_inodes(pid)
 
 
+def listeners(port: int) -> set[int]:
+    """The users (uid) whose processes listen on ``port``, on any address; empty for nobody."""
+    return {int(columns[7]) for columns in _listening(port)}
+
+
 def _listening_inodes(port: int) -> set[str]:
-    found: set[str] = set()
+    return {columns[9] for columns in _listening(port)}
+
+
+def _listening(port: int) -> list[list[str]]:
+    """The kernel's lines about sockets that listen on ``port``, in columns."""
+    found: list[list[str]] = []
     for table in ("tcp", "tcp6"):
         try:
             lines = Path(f"/proc/net/{table}").read_text(encoding="ascii").splitlines()[1:]
@@ -32,7 +42,7 @@ def _listening_inodes(port: int) -> set[str]:
         for line in lines:
             columns = line.split()
             if columns[3] == _LISTEN and int(columns[1].rpartition(":")[2], 16) == port:
-                found.add(columns[9])
+                found.append(columns)
     return found
 
 
