@@ -66,9 +66,10 @@ class Profile:
         try:
             made = cls(**found)
             bytes.fromhex(made.salt)
-        except (TypeError, ValueError):
+            same = made.text() == text
+        except (TypeError, ValueError, RecursionError):
             raise _tampered(name) from None
-        if made.text() != text or not made._plausible():
+        if not same or not made._plausible():
             raise _tampered(name)
         return made
 
@@ -81,6 +82,7 @@ class Profile:
             and self.epoch >= 1
             and all(isinstance(number, float) for number in numbers)
             and isinstance(self.check_value, str)
+            and len(self.salt) == 2 * SALT_BYTES
         )
 
 
