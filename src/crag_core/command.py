@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable, Mapping
@@ -250,6 +251,8 @@ def run(root: click.Group, role: str, argv: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else argv
     # Set before click parses, so that a usage error is already reported in the form asked for.
     state.console.json = "--json" in arguments
+    # Keys pass through every command; a crash must not leave them in a file.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     with contextlib.suppress(ValueError):  # only the main thread may set handlers
         signal.signal(signal.SIGTERM, _terminated)
     try:
