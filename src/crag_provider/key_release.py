@@ -109,7 +109,7 @@ def _anchor(client: Any, settings: ProviderSettings) -> str | None:
             raise _no_anchor(name)
         json.loads(raw)
         return raw.decode()
-    except ValueError:
+    except (ValueError, RecursionError):
         raise _no_anchor(name) from None
 
 

@@ -175,7 +175,7 @@ def open_config(text: bytes, password: bytes | bytearray) -> VolumeKeys:
         kdf = config["ScryptObject"]
         salt = base64.b64decode(kdf["Salt"], validate=True)
         costs = (int(kdf["N"]), int(kdf["R"]), int(kdf["P"]))
-    except (ValueError, KeyError, TypeError, binascii.Error):
+    except (ValueError, KeyError, TypeError, binascii.Error, RecursionError):
         raise BadInput(
             f"The volume's {CONFIG_NAME} is not a gocryptfs configuration.",
             hint="Make the volume with 'crag-provider model encrypt' or 'gocryptfs -init'.",
