@@ -17,6 +17,10 @@ trustee_group = group(
             "Find a Trustee's holes, and how to close them.",
         ),
         "policy": ("crag_core.trustee.cli:policy_group", "Who gets which key: write, show, apply."),
+        "collateral": (
+            "crag_core.trustee.cli:collateral_group",
+            "Intel's collateral for machines without internet: export, import.",
+        ),
         "resource": ("crag_core.trustee.cli:resource_group", "Keys themselves: set, delete, list."),
     },
 )
@@ -37,6 +41,15 @@ policy_group = group(
             "crag_core.trustee.policy_command:apply",
             "Put policies in force.",
         ),
+    },
+)
+
+collateral_group = group(
+    "collateral",
+    "Carry Intel's collateral to a machine without internet.",
+    {
+        "export": ("crag_core.trustee.collateral_command:export", "Fetch and sign a bundle."),
+        "import": ("crag_core.trustee.collateral_command:import_", "Verify and keep a bundle."),
     },
 )
 

@@ -78,8 +78,7 @@ _FAILURES = {
 }
 _NO_ADMIN = (
     "does not accept the administrator's key",
-    "Name the key that belongs to it with --trustee-admin-key-file; an upstream Trustee may also "
-    "want claims (--trustee-admin-claim).",
+    "Name its key with --trustee-admin-key-file, and what claims it wants (--trustee-admin-claim).",
     "admin-refused",
 )
 _FAILURES |= {"AdminAuth": _NO_ADMIN, "AdminAuthAccess": _NO_ADMIN}
