@@ -22,6 +22,7 @@ key_group = group(
     "Make, show and hand over the master key.",
     {
         "new": ("crag_owner.key_commands:new", "Make a random key in a new file."),
+        "import": ("crag_owner.key_import:import_key", "Take a key, or make one of a passphrase."),
         "show": ("crag_owner.key_commands:show", "Print the key's check value, never the key."),
         "push": ("crag_owner.key_commands:push", "Put the key into the owner's Trustee."),
         "log": ("crag_owner.key_log:log", "Who got which key, when, with which measurement."),

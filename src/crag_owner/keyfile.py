@@ -30,7 +30,10 @@ def default_path() -> Path:
 
 
 def encode(key: MasterKey) -> bytes:
-    """The line for a key of 32 bytes."""
+    """The file's content: a line for a key of 32 bytes, for any other its bytes and a newline."""
+    if len(key.raw) != KEY_BYTES:
+        # A reader takes one \n and then one \r away.
+        return key.raw + (b"\r\n" if key.raw.endswith(b"\r") else b"\n")
     return PREFIX + base64.urlsafe_b64encode(key.raw).rstrip(b"=") + b"\n"
 
 
@@ -78,6 +81,24 @@ def create(path: Path) -> MasterKey:
         BadInput: the file exists, or cannot be written.
     """
     key = MasterKey.generate()
+    store(path, key)
+    return key
+
+
+def taken(path: Path) -> BadInput:
+    """The refusal to write over a key."""
+    return BadInput(
+        f"There is a key in {path} already.",
+        hint="Use it, or name another file; a key that is lost makes its documents unreadable.",
+    )
+
+
+def store(path: Path, key: MasterKey) -> None:
+    """Keep a key in a new file of mode 0600.
+
+    Raises:
+        BadInput: the file exists, or cannot be written.
+    """
     private_dir(path.parent)
     fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}.new")
     try:
@@ -85,10 +106,7 @@ def create(path: Path) -> MasterKey:
         # A link fails where the name is taken, so that two first runs at once cannot both win.
         os.link(fresh, path)
     except FileExistsError:
-        raise BadInput(
-            f"There is a key in {path} already.",
-            hint="Use it, or name another file; a key that is lost makes its documents unreadable.",
-        ) from None
+        raise taken(path) from None
     except OSError as error:
         raise BadInput(
             f"The key file {path} cannot be written: {error.strerror}.",
@@ -97,7 +115,6 @@ def create(path: Path) -> MasterKey:
     finally:
         with contextlib.suppress(OSError):
             fresh.unlink(missing_ok=True)
-    return key
 
 
 @dataclass(frozen=True)
