@@ -21,6 +21,7 @@ root = group(
             "Measure noise and recall; recommend factors.",
         ),
         "audit": ("crag_owner.audit.command:audit", "Attack your own collection; report leakage."),
+        "rotate": ("crag_owner.rotate_command:rotate", "Write every row anew under new keys."),
         "key": ("crag_owner.key_commands:key_group", "Make, show and hand over the master key."),
         "database": ("crag_owner.database_commands:database_group", "Run the embedded database."),
         "trustee": ("crag_core.trustee.cli:trustee_group", "Run and set up a Trustee."),
