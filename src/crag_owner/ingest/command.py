@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -62,6 +63,12 @@ _PATH = click.Path(path_type=Path)
 @option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="Attached to each document.")
 @option("--sync", is_flag=True, help="Remove documents whose files vanished from the folders.")
 @option("--workers", type=click.IntRange(1, 256), help="Threads or requests that embed at once.")
+@option(
+    "--runner",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    help="Where files are parsed and embedded: here, or on a Ray cluster. [default: local]",
+)
 @option("--dry-run", is_flag=True, help="Read and cut the files; write nothing.")
 @trustee_options
 def ingest(
@@ -84,6 +91,7 @@ def ingest(
     labels: tuple[str, ...],
     sync: bool,
     workers: int | None,
+    runner: str,
     dry_run: bool,
     trustee: TrusteeSettings,
 ) -> None:
@@ -107,8 +115,11 @@ def ingest(
         chunking=ChunkingChoice(chunk_size, chunk_overlap, chunk_strategy),
         parse_seconds=parse_seconds,
         parse_memory=parse_memory,
+        runner=runner,
     )
     request.check()
+    # Between products of a few rows the idle threads of a pool would spin: twice the CPU time.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # Chunking, numbers and the database driver are imported only when there is work to do.
     from crag_owner.ingest.running import run
 

@@ -31,6 +31,15 @@ BATCH_SECONDS = 10.0
 FINGERPRINT = b"crag/ingest/v1"
 
 
+@dataclass(frozen=True)
+class Admitted:
+    """A file that is new or changed, read, with the parser for its format."""
+
+    candidate: Candidate
+    parser: Parser
+    data: bytes = field(repr=False)
+
+
 @dataclass
 class Pipeline:
     """Takes files one by one; what is complete is committed, so that a rerun goes on from there.
@@ -70,15 +79,21 @@ class Pipeline:
             try:
                 self._take(candidate, place)
             except Unreadable as refused:
-                shown = path_name(candidate.path)
-                self.report.fail(shown, refused.reason)
-                self.console.progress_end()
-                self.console.warn(f"{shown} was skipped: it {refused.reason}.")
-            due = time.monotonic() - self._since > BATCH_SECONDS
-            if due or sum(len(draft.chunks) for draft in self._pending) >= BATCH_CHUNKS:
-                self.flush()
+                self._fail(candidate, refused)
+            self._flush_if_due()
         self.flush()
         self.console.progress_end()
+
+    def _fail(self, candidate: Candidate, refused: Unreadable) -> None:
+        shown = path_name(candidate.path)
+        self.report.fail(shown, refused.reason)
+        self.console.progress_end()
+        self.console.warn(f"{shown} was skipped: it {refused.reason}.")
+
+    def _flush_if_due(self) -> None:
+        due = time.monotonic() - self._since > BATCH_SECONDS
+        if due or sum(len(draft.chunks) for draft in self._pending) >= BATCH_CHUNKS:
+            self.flush()
 
     def flush(self) -> None:
         """Commit what is complete in one transaction."""
@@ -95,13 +110,32 @@ class Pipeline:
         self.target.anchors.save(collection)
 
     def _take(self, candidate: Candidate, place: str) -> None:
+        admitted = self._admit(candidate)
+        if admitted is None:
+            return
+        chunks = self._chunks(admitted.parser, admitted.data)
+        if self.dry_run:
+            known = self.target.collection
+            found = known.find(candidate.source) if known is not None else None
+            self.report.documents["added" if found is None else "updated"] += 1
+            self.report.chunks += len(chunks)
+            return
+        self.target.require()
+        self._keep(admitted, chunks, self._embed(chunks, place, candidate))
+
+    def _admit(self, candidate: Candidate) -> Admitted | None:
+        """The file's bytes, or None where it was taken before or did not change.
+
+        Raises:
+            Unreadable: it cannot go in.
+        """
         other = self._seen.setdefault(candidate.source, candidate)
         if other.path != candidate.path:
             raise Unreadable(
                 f"has the name of {path_name(other.path)} in the collection; give --base FOLDER"
             )
         if other is not candidate:
-            return
+            return None
         parser = parser_for(candidate.path)
         if parser is None and not candidate.path.is_dir() and candidate.path.exists():
             raise Unreadable(
@@ -112,21 +146,20 @@ class Pipeline:
             raise Unreadable("is no regular file")
         known = self.target.collection
         if known is not None and self._unchanged(known, candidate, parser, data):
-            return
-        chunks = self._chunks(parser, data)
-        if self.dry_run:
-            found = known.find(candidate.source) if known is not None else None
-            self.report.documents["added" if found is None else "updated"] += 1
-            self.report.chunks += len(chunks)
-            return
+            return None
+        return Admitted(candidate, parser, data)
+
+    def _keep(
+        self, admitted: Admitted, chunks: Sequence[Chunk], vectors: Iterable[NDArray[np.float32]]
+    ) -> None:
+        """Have a document committed with the next batch."""
         collection = self.target.require()
-        drafts = self._embed(chunks, place, candidate)
         self.report.chunks += len(chunks)
         self._pending.append(
             DocumentDraft(
-                source=candidate.source,
-                content_tag=self._tag(collection, parser, data),
-                chunks=drafts,
+                source=admitted.candidate.source,
+                content_tag=self._tag(collection, admitted.parser, admitted.data),
+                chunks=list(map(_draft, chunks, vectors)),
                 labels=dict(self.labels),
             )
         )
@@ -159,14 +192,15 @@ class Pipeline:
             raise Unreadable("holds no letter or digit")
         return chunks
 
-    def _embed(self, chunks: Sequence[Chunk], place: str, candidate: Candidate) -> list[ChunkDraft]:
-        drafts: list[ChunkDraft] = []
+    def _embed(
+        self, chunks: Sequence[Chunk], place: str, candidate: Candidate
+    ) -> list[NDArray[np.float32]]:
+        vectors: list[NDArray[np.float32]] = []
         for batch in _batches(chunks, EMBED_AT_ONCE):
-            self._show(place, candidate, f"{len(drafts)}/{len(chunks)} chunks")
-            vectors = self.target.embedder.passages([chunk.embedded for chunk in batch])
-            drafts += map(_draft, batch, vectors)
+            self._show(place, candidate, f"{len(vectors)}/{len(chunks)} chunks")
+            vectors += self.target.embedder.passages([chunk.embedded for chunk in batch])
             self._embedded += len(batch)
-        return drafts
+        return vectors
 
     def _show(self, place: str, candidate: Candidate, within: str = "") -> None:
         elapsed = max(time.monotonic() - self._begun, 1e-3)

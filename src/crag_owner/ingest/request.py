@@ -59,6 +59,7 @@ class IngestRequest:
     chunking: ChunkingChoice = ChunkingChoice()
     parse_seconds: float = 120.0
     parse_memory: int = 1024
+    runner: str = "local"
 
     @property
     def parsing(self) -> SandboxLimits:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from crag_core.console import Console
 from crag_core.embedding.options import EmbedderSettings
@@ -61,7 +62,7 @@ def run(
             chunking=request.chunking,
         )
         report = IngestReport(request.collection, target.search_mode, dry_run=request.dry_run)
-        pipeline = Pipeline(
+        pipeline = _pipeline(request, embedder)(
             target, sandbox, report, console, request.labels, dry_run=request.dry_run
         )
         pipeline.run(candidates)
@@ -71,6 +72,14 @@ def run(
         found = _finish(target, report, trustee, request.question)
     report.seconds = time.monotonic() - begun
     return report, found
+
+
+def _pipeline(request: IngestRequest, embedder: EmbedderSettings) -> Callable[..., Pipeline]:
+    if request.runner == "local":
+        return Pipeline
+    from crag_owner.runner.ray_pipeline import RayPipeline
+
+    return partial(RayPipeline, embedder=embedder, parsing=request.parsing, workers=request.workers)
 
 
 @contextlib.contextmanager
