@@ -27,7 +27,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 BENCHMARKS = {
     "cipher": "bench_cipher",
     "ingest": "bench_ingest",
-    "search": "bench_xquad",
+    "search": "bench_search",
     "startup": "bench_startup",
 }
 
