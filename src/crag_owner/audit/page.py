@@ -184,10 +184,10 @@ def _sizes(report: Report) -> str:
         for what, found in report.sizes.items()
     ]
     access = [
-        "<p>Where an enclave fetches the rows of its hits one by one, two rows read for one "
-        f"question have the same {escape(each.method.split(',')[0])} in {each.value:.0%} of cases "
-        f"(by chance {each.chance:.0%}); where it holds all rows in memory, the database sees no "
-        "question.</p>"
+        "<p>crag's enclave holds all rows in memory, so the database sees no question. One that "
+        "fetched the rows of its hits would show much: two rows read for one question have the "
+        f"same {escape(each.method.split(',')[0])} in {each.value:.0%} of cases (by chance "
+        f"{each.chance:.0%}).</p>"
         for each in report.select("access")
     ]
     return (

@@ -119,7 +119,7 @@ def _sealed(subject: Subject) -> Iterable[Finding]:
             f"{kind}, rows read for one question",
             SEALED,
             None,
-            "which rows are read together, where the rows of hits are fetched one by one",
+            "which rows are read together, had an enclave to fetch the rows of its hits",
             read_together(subject.plain, labels, 10),
             label_chance(labels),
         )

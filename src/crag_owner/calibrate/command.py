@@ -74,9 +74,6 @@ def calibrate(
         own = place.collection
         profile = own.profile
 
-        def model() -> Any:
-            return open_embedder_for(own.private, url=embedder.url, api_key=embedder.api_key)
-
         console().note(f"reading the rows of {collection}")
         rows = read_own_rows(
             place.store,
@@ -84,13 +81,12 @@ def calibrate(
             most=sample,
             least=LEAST_ROWS,
             rng=rng,
-            embed=lambda texts: model().passages(texts),
         )
         questions = None
         if questions_file is not None:
-            opened_model = model()
             asked = read_lines(questions_file)
-            questions = np.stack([opened_model.query(line) for line in asked])
+            model = open_embedder_for(own.private, url=embedder.url, api_key=embedder.api_key)
+            questions = np.stack([model.query(line) for line in asked])
     chosen = sorted({*(factors or FACTORS), profile.approximation_factor})
     measured = recall(rows.plain, questions, chosen, rng)
     advice = advise(measured, rows.total)

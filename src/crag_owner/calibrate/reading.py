@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from crag_core.collection.rows import row_digest, row_name
+from crag_core.collection.context import Context
+from crag_core.collection.rows import row_digest, row_name, unseal_row, vector_part
 from crag_core.errors import BadInput, IntegrityViolated
 from crag_core.store.interface import Generation, Reader, Store, StoredRow
 
 if TYPE_CHECKING:
     from crag_core.collection import Collection, DocumentInfo
+    from crag_core.vectors import VectorCipher
 
 Matrix = NDArray[np.float32]
-Embed = Callable[[Sequence[str]], Matrix]
 
 _BATCH = 1000
 
@@ -47,14 +48,12 @@ def read_own_rows(
     most: int,
     least: int,
     rng: np.random.Generator,
-    embed: Embed,
 ) -> OwnRows:
     """Read up to ``most`` rows; all of them where there are no more.
 
     Args:
         least: refuse a collection with fewer rows.
         rng: chooses the documents.
-        embed: called with texts where the database stores no vectors.
 
     Raises:
         BadInput: fewer rows than ``least``.
@@ -76,12 +75,11 @@ def read_own_rows(
                 f"The collection {collection.name} vanished while it was read.",
                 hint="Run `crag-owner verify`.",
             )
-        generation = Generation(found.id, collection.profile.epoch, collection.profile.dimension)
+        context = Context(found.id, collection.name, collection.profile, collection.keys)
+        generation = context.generation
         rows = _rows(reader, generation, collection.name, members)
         sizes = [len(each.ciphertext) for batch in reader.documents(generation) for each in batch]
-    stored, plain = _vectors(collection, rows)
-    if plain is None:
-        plain = np.asarray(embed(_texts(collection, members)), dtype=np.float32)
+    stored, plain = _vectors(context, rows, collection.cipher)
     plain /= np.linalg.norm(plain, axis=1, keepdims=True)
     return OwnRows(
         total=total,
@@ -130,23 +128,17 @@ def _rows(
 
 
 def _vectors(
-    collection: Collection, rows: Sequence[StoredRow]
-) -> tuple[Matrix | None, Matrix | None]:
-    """Stored and decrypted vectors, or nothing where the database stores none."""
-    if any(not row.vector for row in rows):
-        return None, None
-    shape = (len(rows), collection.profile.dimension)
+    context: Context, rows: Sequence[StoredRow], cipher: VectorCipher
+) -> tuple[Matrix | None, Matrix]:
+    """Stored vectors, or None where they are sealed, and plaintext ones."""
+    shape = (len(rows), context.profile.dimension)
+    if context.in_enclave:
+        sealed = b"".join(vector_part(context, unseal_row(context, row)) for row in rows)
+        return None, np.frombuffer(sealed, dtype=">f2").reshape(shape).astype(np.float32)
     stored = np.frombuffer(b"".join(row.vector for row in rows), dtype=">f2").reshape(shape)
     ivs = np.frombuffer(b"".join(row.iv for row in rows), dtype=np.uint8).reshape(len(rows), -1)
-    plain = collection.cipher.decrypt(stored.astype(np.float16), ivs)
+    plain = cipher.decrypt(stored.astype(np.float16), ivs)
     return stored.astype(np.float32), plain
-
-
-def _texts(collection: Collection, members: Sequence[_Member]) -> list[str]:
-    texts: dict[str, str] = {}
-    for info in {info.id: info for info, _, _ in members}.values():
-        texts.update({chunk.chunk_id: chunk.text for chunk in collection.chunks_of(info)})
-    return [texts[row_name(identity)] for _, identity, _ in members]
 
 
 def _labels(infos: Sequence[DocumentInfo]) -> dict[str, list[str]]:
