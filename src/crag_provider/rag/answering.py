@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from crag_provider.receipts import SnapshotRef
 if TYPE_CHECKING:
     from langchain_core.runnables import Runnable
 
+_MARK = re.compile(r"[\[［]\s*(\d+)\s*[\]］]")
 NOTHING = "The documents hold nothing about this."
 
 
@@ -179,7 +181,9 @@ class _Citer:
         return n
 
     def marked(self, text: str, passage: int) -> str:
-        return f"{text} [{self._number(passage)}]"
+        # A document, or a model, that writes "[1]" would name a source of its choice.
+        own = _MARK.sub(r"(\1)", text)
+        return f"{own} [{self._number(passage)}]"
 
 
 def _add(answer: Answer, text: str) -> Piece:
