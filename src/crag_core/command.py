@@ -28,6 +28,10 @@ from crag_core.errors import CragError, UsageError
 F = TypeVar("F", bound=Callable[..., Any])
 
 INTERRUPTED = 130
+# Settings that say who gets keys, documents or questions.
+DESTINATIONS = frozenset(
+    {"alt_trustee_url", "embedder_url", "proxy", "trustee", "trustee_certificate", "trustee_url"}
+)
 
 
 @dataclass
@@ -116,6 +120,9 @@ class CragOption(click.Option):
             found = session(ctx).files.lookup(self.setting) if self.expose_value else None
             if found is not None:
                 session(ctx).origins[self.setting] = found.origin
+                if found.lying_about and self.setting in DESTINATIONS:
+                    # Who was handed a folder may not have looked into it.
+                    session(ctx).console.note(f"{self.setting} is set by {found.origin}")
                 many = self.multiple or self.nargs != 1
                 return found.value if many else str(found.value), ParameterSource.DEFAULT_MAP
         return value, source

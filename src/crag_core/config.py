@@ -60,10 +60,12 @@ def private_dir(path: Path) -> Path:
 
 @dataclass(frozen=True)
 class Found:
-    """A value and where it came from."""
+    """A value and where it came from; ``lying_about``: from a file that merely lies in the current
+    folder, and was not named."""
 
     value: Any
     origin: str
+    lying_about: bool = False
 
 
 @dataclass
@@ -72,6 +74,7 @@ class SettingsFiles:
 
     role: str
     layers: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    unnamed: str = ""
 
     @classmethod
     def load(cls, role: str, explicit: Path | None) -> SettingsFiles:
@@ -96,6 +99,7 @@ class SettingsFiles:
                 content = _read_toml(path)
                 if path is project and explicit is None:
                     _require_harmless(path, content)
+                    files.unnamed = str(path)
                 files.layers.append((str(path), content))
         return files
 
@@ -105,7 +109,7 @@ class SettingsFiles:
             for table in (self.role, "shared"):
                 section = data.get(table)
                 if isinstance(section, dict) and key in section:
-                    return Found(section[key], f"{origin} [{table}]")
+                    return Found(section[key], f"{origin} [{table}]", origin == self.unnamed)
         return None
 
 
@@ -115,8 +119,19 @@ def _require_harmless(path: Path, content: dict[str, Any]) -> None:
     Whoever gives somebody a folder (an archive, a repository) also gives them its ``crag.toml``.
 
     Raises:
-        UsageError: names the file and the setting.
+        UsageError: names the file and the setting; or the file is another user's, or anybody's.
     """
+    found = path.stat()
+    if os.geteuid() not in (0, found.st_uid) and found.st_uid != 0:
+        raise UsageError(
+            f"{path.absolute()} belongs to another user.",
+            hint=f"Read it, then name it with --config {path}, or work in another folder.",
+        )
+    if found.st_mode & stat.S_IWOTH:
+        raise UsageError(
+            f"Every user of this machine may write to {path.absolute()}.",
+            hint=f"Run chmod o-w {path}.",
+        )
     for table in content.values():
         for key in table if isinstance(table, dict) else ():
             if "insecure" in str(key):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from crag_core.command import LazyGroup, command, option, run
 from crag_core.config import SettingsFiles, private_dir, write_private
 from crag_core.errors import BadInput, UsageError
 
@@ -50,3 +51,47 @@ def test_a_folder_of_somebody_else_is_refused(
     monkeypatch.setattr(os, "geteuid", lambda: stranger)
     with pytest.raises(BadInput, match="not yours"):
         private_dir(tmp_path)
+
+
+@pytest.mark.parametrize("stranger", [False, True])
+def test_settings_that_others_could_have_written_are_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stranger: bool
+) -> None:
+    file = tmp_path / "crag.toml"
+    file.write_text('[owner]\ndb_host = "db.evil.example"\n')
+    file.chmod(0o600 if stranger else 0o666)
+    monkeypatch.chdir(tmp_path)
+    if stranger:
+        owner = tmp_path.stat().st_uid
+        if owner == 0:
+            os.chown(file, 4242, -1)
+            owner = 4242
+        monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    said = "another user" if stranger else "Every user"
+    with pytest.raises(UsageError, match=said):
+        SettingsFiles.load("owner", None)
+    file.chmod(0o600)
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    assert SettingsFiles.load("owner", None).lookup("db_host") is not None
+
+
+def test_who_gets_keys_and_documents_is_said_when_the_folder_decides(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "crag.toml").write_text('[shared]\ntrustee = "https://trustee.evil.example"\n')
+    monkeypatch.chdir(tmp_path)
+    tool = LazyGroup(name="crag-owner")
+
+    @command("push")
+    @option("--trustee")
+    @option("--other")
+    def push(trustee: str | None, other: str | None) -> None:
+        del other
+        assert trustee == "https://trustee.evil.example"
+
+    tool.add_command(push)
+    assert run(tool, "owner", ["push"]) == 0
+    assert "trustee is set by crag.toml [shared]" in capsys.readouterr().err
+    assert run(tool, "owner", ["push", "--trustee", "https://trustee.evil.example"]) == 0
+    assert "is set by" not in capsys.readouterr().err
