@@ -102,10 +102,11 @@ def prefer_to_die() -> None:
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
 
 
-def close(limits: SandboxLimits, root: int) -> list[str]:
-    """Lock this process in for good; ``root`` is what :func:`empty_root` gave.
+def close(limits: SandboxLimits, root: int, server: int) -> list[str]:
+    """Lock this process in for good, and let it die with its parent.
 
-    Returns the layers in force beside those of the fork server.
+    ``root`` is what :func:`empty_root` gave, ``server`` the parent's process id. Returns the layers
+    in force beside those of the fork server.
 
     Raises:
         OSError: a required layer was refused; the process must parse nothing.
@@ -122,5 +123,7 @@ def close(limits: SandboxLimits, root: int) -> list[str]:
     layers += _leave_rights()
     libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != server:  # it died before the kernel was told to say so
+        raise OSError("the fork server is gone")
     seccomp.install(machine)
     return [*layers, "resource-limits", "system-call-filter"]

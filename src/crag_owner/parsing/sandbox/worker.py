@@ -6,6 +6,7 @@ import gc
 import os
 import struct
 from collections.abc import Mapping
+from typing import NoReturn
 
 from crag_owner.parsing.interface import Parser, Unreadable
 from crag_owner.parsing.sandbox import jail, result
@@ -16,16 +17,16 @@ _BLOCK = 1024 * 1024
 JAIL_FAILED = 120
 
 
-def serve_one(job: int, parser: Parser, limits: SandboxLimits, root: int) -> None:
+def serve_one(job: int, parser: Parser, limits: SandboxLimits, root: int, server: int) -> NoReturn:
     """Close the jail, read the file from ``job``, parse it and answer; never returns."""
     code = 1
     try:
         _only(job, root)
         try:
-            jail.close(limits, root)
+            jail.close(limits, root, server)
         except OSError:
             code = JAIL_FAILED
-            return
+            raise
         gc.freeze()
         _write(job, _answer(parser, _read(job), limits))
         code = 0

@@ -82,9 +82,11 @@ class Zygote:
         job, status = descriptors[0], socket.socket(fileno=descriptors[1])
         parser = self.parsers[request["parser"]]
         self._warm_up(parser)
+        server = os.getpid()
         pid = os.fork()
         if pid == 0:
-            worker.serve_one(job, parser, worker.limits_of(request["limits"]), self.root)
+            limits = worker.limits_of(request["limits"])
+            worker.serve_one(job, parser, limits, self.root, server)
         os.close(job)
         child = os.pidfd_open(pid)
         self._children[child] = (pid, status)
