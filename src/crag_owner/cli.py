@@ -14,6 +14,7 @@ root = group(
         "list": ("crag_owner.document_commands:list_documents", "List the documents."),
         "show": ("crag_owner.document_commands:show", "Show one document's chunks."),
         "delete": ("crag_owner.document_commands:delete", "Delete documents."),
+        "purge": ("crag_owner.purge_command:purge", "Remove documents whose date is past."),
         "stats": ("crag_owner.document_commands:stats", "Count documents, rows and bytes."),
         "verify": ("crag_owner.verify_command:verify", "Open every row; name what is wrong."),
         "calibrate": (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,12 @@ def _as_json(document: DocumentInfo) -> dict[str, Any]:
 def _minute(moment: str) -> str:
     """``2026-11-21T05:12:03Z`` for a person."""
     return moment[:16].replace("T", " ")
+
+
+def _expiry(document: DocumentInfo) -> str:
+    """The date as it stands in ``document``, which has one."""
+    moment = datetime.fromtimestamp(document.expires or 0, UTC)
+    return f"{'expired' if document.expired() else 'expires'} {_minute(moment.isoformat())}"
 
 
 def _lookup(collection: Collection, wanted: tuple[str, ...]) -> list[DocumentInfo]:
@@ -86,6 +93,8 @@ def list_documents(database: DatabaseSettings, collection: str, key: KeySource) 
         for each in documents:
             labels = "".join(f"  {name}={value}" for name, value in each.labels.items())
             line = f"{each.id}  {_minute(each.added)}  {each.chunks:>5}  {each.source}{labels}"
+            if each.expires is not None:
+                line += f"  {_expiry(each)}"
             console().line(printable(line))
 
     console().result({"documents": [_as_json(each) for each in documents]}, human)

@@ -8,6 +8,7 @@ from crag_core.command import command, console, option
 from crag_core.embedding import open_embedder_for
 from crag_core.embedding.options import EmbedderSettings, embedder_options
 from crag_core.store.options import DatabaseSettings, database_options
+from crag_owner.ingest.request import parse_labels
 from crag_owner.keyfile import KeySource
 from crag_owner.opening import opened
 from crag_owner.options import collection_option, key_options
@@ -16,6 +17,7 @@ from crag_owner.searching import check_question, find_hits, show_hits
 
 @command("search")
 @click.argument("question")
+@option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="Only documents with it.")
 @option("-k", "k", type=click.IntRange(1, 100), default=5, setting="search_k", help="Hits wanted.")
 @database_options
 @collection_option
@@ -23,6 +25,7 @@ from crag_owner.searching import check_question, find_hits, show_hits
 @embedder_options
 def search(
     question: str,
+    labels: tuple[str, ...],
     k: int,
     database: DatabaseSettings,
     collection: str,
@@ -35,10 +38,11 @@ def search(
     from the options.
     """
     check_question(question)
+    wanted = parse_labels(labels)
     with opened(database, collection, key) as place:
         model = open_embedder_for(
             place.collection.private, url=embedder.url, api_key=embedder.api_key
         )
-        found = find_hits(place.collection, model, question, k)
+        found = find_hits(place.collection, model, question, k, wanted)
     result = {"query": question, "hits": found.hits, "timings_ms": found.timings_ms}
     console().result(result, lambda: show_hits(console(), found))

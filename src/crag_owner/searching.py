@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -45,12 +46,18 @@ def check_question(question: str) -> str:
     return question
 
 
-def find_hits(collection: Collection, embedder: Embedder, question: str, k: int = 5) -> Found:
-    """The ``k`` nearest chunks, best first."""
+def find_hits(
+    collection: Collection,
+    embedder: Embedder,
+    question: str,
+    k: int = 5,
+    labels: Mapping[str, str] | None = None,
+) -> Found:
+    """The ``k`` nearest chunks of documents with all ``labels``, best first."""
     begun = time.perf_counter()
     vector = embedder.query(question)
     embedded = time.perf_counter()
-    hits = collection.search(vector, k)
+    hits = collection.search(vector, k, filter=labels)
     done = time.perf_counter()
     return Found(
         question,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import click
@@ -10,6 +11,8 @@ import click
 from crag_core.command import command, console, option
 from crag_core.embedding.options import EmbedderSettings, embedder_options
 from crag_core.store.options import DatabaseSettings, database_options
+from crag_owner.ingest.expiry import parse_expiry
+from crag_owner.ingest.labels_file import Labels, read_labels
 from crag_owner.ingest.report import IngestReport
 from crag_owner.ingest.request import ChunkingChoice, IngestRequest, parse_labels
 from crag_owner.keyfile import KeySource
@@ -61,6 +64,18 @@ _PATH = click.Path(path_type=Path)
 @key_options
 @embedder_options
 @option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="Attached to each document.")
+@option(
+    "--labels-file",
+    type=_PATH,
+    metavar="FILE",
+    help="JSON of patterns of sources with the labels of what fits.",
+)
+@option(
+    "--expires",
+    metavar="WHEN",
+    help="Date (2027-01-31), or time from taking in (12h, 90d, 8w), after which documents are not "
+    "found any more and are removed; or never.",
+)
 @option("--sync", is_flag=True, help="Remove documents whose files vanished from the folders.")
 @option("--workers", type=click.IntRange(1, 256), help="Threads or requests that embed at once.")
 @option(
@@ -89,6 +104,8 @@ def ingest(
     key: KeySource,
     embedder: EmbedderSettings,
     labels: tuple[str, ...],
+    labels_file: Path | None,
+    expires: str | None,
     sync: bool,
     workers: int | None,
     runner: str,
@@ -104,7 +121,8 @@ def ingest(
         named=[*paths, *directories],
         base=base,
         question=question,
-        labels=parse_labels(labels),
+        labels=Labels(parse_labels(labels), read_labels(labels_file) if labels_file else ()),
+        expiry=parse_expiry(expires, int(time.time())),
         collection=collection,
         search_mode=search_mode,
         scaling_factor=scaling_factor,

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from crag_core.collection import ChunkDraft, Collection, DocumentDraft
+from crag_core.collection import ChunkDraft, Collection, DocumentDraft, DocumentInfo
 from crag_core.console import Console
 from crag_core.keys import lp
 from crag_owner.chunking import Chunk, split
 from crag_owner.display import path_name
 from crag_owner.files import Candidate, Limits, read
+from crag_owner.ingest.expiry import Expiry
+from crag_owner.ingest.labels_file import Labels
 from crag_owner.ingest.report import IngestReport
 from crag_owner.ingest.target import Target
 from crag_owner.parsing import Parser, Unreadable, parser_for
@@ -33,11 +35,15 @@ FINGERPRINT = b"crag/ingest/v1"
 
 @dataclass(frozen=True)
 class Admitted:
-    """A file that is new or changed, read, with the parser for its format."""
+    """A file that is new or changed, read, with the parser for its format.
+
+    ``expires`` is seconds since 1970 UTC, or None.
+    """
 
     candidate: Candidate
     parser: Parser
     data: bytes = field(repr=False)
+    expires: int | None = None
 
 
 @dataclass
@@ -48,7 +54,8 @@ class Pipeline:
         target: where they go.
         sandbox: parses them.
         report: counts what happens.
-        labels: attached to every document of this run.
+        labels: attached to the documents of this run.
+        expiry: when they expire.
         dry_run: stop before embedding and writing.
     """
 
@@ -56,7 +63,8 @@ class Pipeline:
     sandbox: ParsingSandbox
     report: IngestReport
     console: Console
-    labels: Mapping[str, str] = field(default_factory=dict)
+    labels: Labels = field(default_factory=Labels)
+    expiry: Expiry = field(default_factory=Expiry)
     limits: Limits = field(default_factory=Limits)
     dry_run: bool = False
 
@@ -145,9 +153,11 @@ class Pipeline:
         if parser is None:
             raise Unreadable("is no regular file")
         known = self.target.collection
-        if known is not None and self._unchanged(known, candidate, parser, data):
+        found = known.find(candidate.source) if known is not None else None
+        if known and found and self._unchanged(known, found, candidate, parser, data):
             return None
-        return Admitted(candidate, parser, data)
+        expires = self.expiry.of(found, int(time.time()), changed=True)
+        return Admitted(candidate, parser, data, expires)
 
     def _keep(
         self, admitted: Admitted, chunks: Sequence[Chunk], vectors: Iterable[NDArray[np.float32]]
@@ -160,20 +170,32 @@ class Pipeline:
                 source=admitted.candidate.source,
                 content_tag=self._tag(collection, admitted.parser, admitted.data),
                 chunks=list(map(_draft, chunks, vectors)),
-                labels=dict(self.labels),
+                labels=self.labels.of(admitted.candidate.source),
+                expires=admitted.expires,
             )
         )
 
     def _unchanged(
-        self, collection: Collection, candidate: Candidate, parser: Parser, data: bytes
+        self,
+        collection: Collection,
+        found: DocumentInfo,
+        candidate: Candidate,
+        parser: Parser,
+        data: bytes,
     ) -> bool:
-        found = collection.find(candidate.source)
+        if found.expired():
+            self.console.progress_end()
+            shown = path_name(candidate.path)
+            self.console.warn(
+                f"{shown} had expired; the file is still there and is taken in again."
+            )
+            return False
         same = (
-            found is not None
-            and found.content_tag == self._tag(collection, parser, data)
-            and dict(found.labels) == dict(self.labels)
+            found.content_tag == self._tag(collection, parser, data)
+            and dict(found.labels) == self.labels.of(candidate.source)
+            and found.expires == self.expiry.of(found, int(time.time()), changed=False)
         )
-        if found is not None and same:
+        if same:
             self.report.documents["unchanged"] += 1
             self.report.chunks += found.chunks
             self.console.event("document", source=candidate.source, status="unchanged")
@@ -198,7 +220,7 @@ class Pipeline:
         vectors: list[NDArray[np.float32]] = []
         for batch in _batches(chunks, EMBED_AT_ONCE):
             self._show(place, candidate, f"{len(vectors)}/{len(chunks)} chunks")
-            vectors += self.target.embedder.passages([chunk.embedded for chunk in batch])
+            vectors.extend(self.target.embedder.passages([chunk.embedded for chunk in batch]))
             self._embedded += len(batch)
         return vectors
 

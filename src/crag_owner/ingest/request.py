@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crag_core.errors import UsageError
 from crag_owner.display import is_unicode
+from crag_owner.ingest.expiry import Expiry
+from crag_owner.ingest.labels_file import Labels
 from crag_owner.searching import check_question
 
 if TYPE_CHECKING:
@@ -48,7 +50,8 @@ class IngestRequest:
     named: Sequence[Path]
     base: Path | None
     question: str | None
-    labels: Mapping[str, str]
+    labels: Labels
+    expiry: Expiry
     collection: str
     search_mode: str | None
     scaling_factor: float | None

@@ -63,12 +63,21 @@ def run(
         )
         report = IngestReport(request.collection, target.search_mode, dry_run=request.dry_run)
         pipeline = _pipeline(request, embedder)(
-            target, sandbox, report, console, request.labels, dry_run=request.dry_run
+            target,
+            sandbox,
+            report,
+            console,
+            request.labels,
+            request.expiry,
+            dry_run=request.dry_run,
         )
         pipeline.run(candidates)
         _refuse_nothing(report, candidates)
+        for pattern in request.labels.unused(sorted(pipeline.sources)):
+            console.warn(f"no document fits the pattern {pattern!a} of the labels file.")
         if request.sync:
             _remove_vanished(pipeline, request)
+        _purge(pipeline)
         found = _finish(target, report, trustee, request.question)
     report.seconds = time.monotonic() - begun
     return report, found
@@ -109,7 +118,19 @@ def _remove_vanished(pipeline: Pipeline, request: IngestRequest) -> None:
     if gone and not pipeline.dry_run:
         collection.remove_documents(gone)
         pipeline.target.anchors.save(collection)
-    pipeline.report.documents["removed"] = len(gone)
+    pipeline.report.documents["removed"] += len(gone)
+
+
+def _purge(pipeline: Pipeline) -> None:
+    """Remove the documents whose date is past."""
+    collection = pipeline.target.collection
+    if collection is None or pipeline.dry_run:
+        return
+    documents, _ = collection.purge()
+    if documents:
+        pipeline.target.anchors.save(collection)
+        pipeline.console.note(f"{documents} expired documents were removed.")
+    pipeline.report.documents["removed"] += documents
 
 
 def _refuse_nothing(report: IngestReport, candidates: Sequence[Candidate]) -> None:

@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crag_core.errors import BadInput, UsageError
+from crag_owner.ingest.expiry import Expiry
+from crag_owner.ingest.labels_file import Labels
 from crag_owner.ingest.report import IngestReport
 from crag_owner.ingest.request import IngestRequest, parse_labels
 from crag_owner.options import TrusteeSettings
@@ -38,9 +40,9 @@ def test_a_question_that_cannot_be_asked_is_refused(question: str) -> None:
 
 def _request(tmp_path: Path, **changes: object) -> IngestRequest:
     values: dict[str, object] = {
-        "named": [tmp_path], "base": None, "question": None, "labels": {}, "collection": "c",
+        "named": [tmp_path], "base": None, "question": None, "labels": Labels(), "collection": "c",
         "search_mode": None, "scaling_factor": None, "approximation_factor": None,
-        "workers": None, "sync": False, "dry_run": False,
+        "workers": None, "sync": False, "dry_run": False, "expiry": Expiry(),
     }  # fmt: skip
     return IngestRequest(**(values | changes))  # type: ignore[arg-type]
 
