@@ -16,6 +16,7 @@ from crag_core.command import command, console, option
 from crag_core.errors import PolicyDenied, UsageError
 from crag_core.gateway.endpoint import Endpoint, require_loopback
 from crag_core.gateway.ownership import listeners
+from crag_user.history import note_report
 from crag_user.options import trust_options
 from crag_user.service import Service
 from crag_user.show import answer_lines, check_lines, report_lines
@@ -109,8 +110,10 @@ async def _way(plan: Plan) -> AsyncIterator[tuple[Endpoint, dict[str, Any] | Non
 
     console().progress(f"verifying {plan.service.url}")
     async with opened(plan.service, plan.trust, answer_seconds=plan.timeout) as link:
+        console().progress_end()
+        report = note_report(plan.service.url, link.judgement.report.as_json())
         console().progress("asking")
-        yield link.proxy, link.judgement.report.as_json()
+        yield link.proxy, report
 
 
 async def _ask(question: str, plan: Plan) -> dict[str, Any]:
@@ -127,6 +130,9 @@ async def _ask(question: str, plan: Plan) -> dict[str, Any]:
             reply = await client.json("POST", "/rag/query", body)
             answered = time.monotonic()
             result = await checked(client, reply, question, plan.trust, report)
+    if report is None:
+        noted = note_report(plan.service.url, result["attestation"])
+        result = {**result, "attestation": noted}
     console().progress_end()
     own = {
         "verify": round((verified - started) * 1000, 1),

@@ -1,4 +1,4 @@
-"""``crag-user``: verify, connect, ask."""
+"""``crag-user``: verify, connect, ask, history."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ root = group(
         "verify": ("crag_user.verify:verify", "Have a service prove itself, and send it nothing."),
         "connect": ("crag_user.connect:connect", "Be the HTTP proxy to one verified service."),
         "ask": ("crag_user.ask:ask", "Ask a verified service one question."),
+        "history": ("crag_user.history_command:history", "Show what was verified before."),
         "trustee": ("crag_core.trustee.cli:trustee_group", "Run and administer a Trustee."),
         "config": ("crag_core.settings_command:config_group", "Show the effective settings."),
         "completion": ("crag_core.settings_command:completion", "Print a shell completion script."),

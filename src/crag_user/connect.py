@@ -9,6 +9,7 @@ import click
 from crag_core.command import command, console, option
 from crag_core.errors import CragError
 from crag_core.gateway.endpoint import Endpoint, listen_endpoint, require_loopback
+from crag_user.history import note_report
 from crag_user.options import trust_options
 from crag_user.service import Service
 from crag_user.session import Opened, opened, until_signal
@@ -59,7 +60,7 @@ async def _connect(service: Service, trust: Trust, listen: Endpoint, once: bool)
 
 
 def _ready(service: Service, link: Opened) -> None:
-    report = link.judgement.report.as_json()
+    report = note_report(service.url, link.judgement.report.as_json())
     insecure = link.judgement.insecure
     state = {
         "ready": True,

@@ -19,7 +19,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def trust_options(function: F) -> F:
-    """Add the options of the user's Trustee; the command receives them as ``trust``."""
+    """Add the options of the user's Trustee; the command receives them as ``trust``.
+
+    A command without a service's URL in ``url`` gets None: no Trustee has a part in it.
+    """
 
     @wraps(function)
     def with_trust(
@@ -30,8 +33,10 @@ def trust_options(function: F) -> F:
         allow_insecure_evidence: bool,
         **kwargs: Any,
     ) -> Any:
-        url = trustee or _running_here()
-        trust = Trust.of(url, trustee_certificate, policy_id, allow_insecure_evidence)
+        trust = None
+        if kwargs.get("url", "") is not None or "evidence" not in kwargs:
+            url = trustee or _running_here()
+            trust = Trust.of(url, trustee_certificate, policy_id, allow_insecure_evidence)
         return function(*args, trust=trust, **kwargs)
 
     for add in reversed(_OPTIONS):

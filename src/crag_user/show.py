@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -26,6 +27,10 @@ def report_lines(url: str, report: Mapping[str, Any]) -> list[str]:
     lines = [f"{url}: {verdict}{marked}", f"  evidence  {clean(report['tee'])}"]
     for name, value in report["measurements"].items():
         lines.append(f"  measured  {clean(name)} {clean(value)}")
+    if report["tcb"]:
+        lines.append(f"  tcb       {_facts(report['tcb'])}")
+    for number, gpu in enumerate(report["gpu"]):
+        lines.append(f"  gpu {number}     {_facts(gpu)}")
     token = report["token"]
     if token.get("expires"):
         lines.append(
@@ -62,6 +67,15 @@ def answer_lines(
             f"“{quoted}”", _WIDTH, initial_indent=indent, subsequent_indent=indent
         )
     return lines
+
+
+def _facts(found: Mapping[str, Any]) -> str:
+    """Names and values on one line; lists and objects as JSON."""
+    parts = []
+    for name, value in found.items():
+        told = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        parts.append(f"{clean(name)} {' '.join(clean(told).split())}")
+    return ", ".join(parts)
 
 
 def _time(seconds: object) -> str:

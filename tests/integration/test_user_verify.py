@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from crag_core.gateway.endpoint import free_endpoint
+from crag_user.history import History
 from support.rag import Rag, rag
 from support.small_as import Signer
 from support.user import run
 
 SHAPE = ["verdict", "insecure", "tee", "measurements", "tcb", "gpu", "policy_id", "token", "checks"]
+SHAPE += ["history"]
 
 
 @pytest.fixture(scope="module")
@@ -126,3 +128,25 @@ def test_what_is_down_is_exit_75(there: Rag) -> None:
 def test_a_url_that_is_none_is_a_usage_error(there: Rag, url: str) -> None:
     done = run("verify", url, *there.trusted())
     assert done.returncode == 2
+
+
+def test_another_measurement_at_the_same_service_is_noticed(there: Rag) -> None:
+    words = ("verify", there.url, *there.trusted(), "--allow-insecure-evidence", "--json")
+    History().forget(there.url)
+    first = run(*words)
+    assert json.loads(first.stdout)["history"]["known"] is False
+    again = run(*words)
+    assert json.loads(again.stdout)["history"]["changed"] is False
+    assert "IS NOT WHAT" not in again.stderr
+    path = History().path(there.url)
+    path.write_text(path.read_text().replace(there.measured.register().hex(), "ab" * 32))
+    changed = run(*words)
+    assert changed.returncode == 0
+    found = json.loads(changed.stdout)["history"]
+    assert found["changed"] is True
+    assert found["changes"][0]["was"] == "ab" * 32
+    assert "IS NOT WHAT YOU VERIFIED BEFORE" in changed.stderr
+    shown = json.loads(run("history", "--json").stdout)["services"]
+    assert [service["url"] for service in shown] == [there.url]
+    assert [bool(entry["changes"]) for entry in shown[0]["entries"]] == [False, True]
+    assert "CHANGED" in run("history", there.url).stdout
