@@ -48,7 +48,7 @@ SEEDS = {
 
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[ParsingSandbox]:
-    with ParsingSandbox(SandboxLimits(seconds=10, memory=512 * MIB)) as made:
+    with ParsingSandbox(SandboxLimits(seconds=30, memory=512 * MIB)) as made:
         yield made
 
 
@@ -88,7 +88,7 @@ def test_a_zip_bomb_is_refused_before_it_unpacks(sandbox: ParsingSandbox, suffix
     assert len(bomb) < MIB
     begun = time.monotonic()
     assert "zip bomb" in _reason(sandbox, suffix, bomb)
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 20
 
 
 @pytest.mark.parametrize("suffix", OFFICE)
@@ -213,7 +213,7 @@ def test_a_sheet_that_claims_every_cell_is_read_by_its_rows(sandbox: ParsingSand
     data = documents.replaced(OFFICE["xlsx"], "xl/worksheets/sheet1.xml", lie)
     begun = time.monotonic()
     assert sandbox.parse(_parser("xlsx"), data).sections[0].text == "a | b\na: c; b: d"
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 20
 
 
 @pytest.mark.parametrize(
@@ -242,7 +242,7 @@ def test_deep_and_long_structures_end_in_time(
 ) -> None:
     begun = time.monotonic()
     _tried(sandbox, _parser(suffix), data)
-    assert time.monotonic() - begun < 20
+    assert time.monotonic() - begun < 60
 
 
 @pytest.mark.parametrize("parser", PARSERS, ids=lambda parser: parser.name)
