@@ -50,6 +50,7 @@ def test_an_answer_comes_with_sources_receipt_and_what_was_verified(there: Rag) 
         "receipt signature",
         "receipt question",
         "receipt answer",
+        "receipt citations",
         "receipt measurement",
     ]
     assert set(result["timings_ms"]) >= {"search", "verify", "ask", "receipt", "total"}
