@@ -34,9 +34,16 @@ SECRETS = {
 }
 
 
+@pytest.fixture(scope="module", params=["database", "enclave"])
+def mode(request: pytest.FixtureRequest) -> str:
+    """The collection's search mode."""
+    return str(request.param)
+
+
 @pytest.fixture(scope="module")
-def server() -> Iterator[Postgres]:
+def server(mode: str) -> Iterator[Postgres]:
     """A server of its own, so that its folder holds nothing but this test's."""
+    assert mode
     with temporary_folder() as folder:
         running = start_postgres(folder / "postgres")
         try:
@@ -46,7 +53,7 @@ def server() -> Iterator[Postgres]:
 
 
 @pytest.fixture(scope="module")
-def needles(server: Postgres) -> dict[str, bytes]:
+def needles(server: Postgres, mode: str) -> dict[str, bytes]:
     """Everything that must not be found, after a collection was used in every way."""
     master = MasterKey.generate()
     name = f"folder-{secrets.token_hex(4)}"
@@ -57,6 +64,7 @@ def needles(server: Postgres) -> dict[str, bytes]:
             master,
             dimension=DIMENSION,
             embedder=SECRETS["embedder"],
+            search_mode=mode,
             private={"chunking": SECRETS["private"]},
         )
         chunks = [
@@ -76,6 +84,7 @@ def needles(server: Postgres) -> dict[str, bytes]:
         store.index(made._context.generation)
         made.search(vector_of(QUESTION))
         made.load().search(vector_of(QUESTION))
+        made.search(vector_of(QUESTION), filter=labels)
         _fail(server, made, chunks[0])
         made.remove_documents([made.document_id(SECRETS["source"])])
         made.put_documents([DocumentDraft(SECRETS["source"], tag, chunks, labels)])
@@ -114,7 +123,7 @@ def _needles(keys: dict[str, bytes]) -> dict[str, bytes]:
         found[f"{what} in base64"] = base64.b64encode(key)[:-2]
         found[f"{what} in base64url"] = base64.urlsafe_b64encode(key)[:-2]
         found[f"{what}'s first half"] = key[:16]
-    for number, text in enumerate(PASSAGES):
+    for number, text in enumerate([*PASSAGES, QUESTION]):
         vector = vector_of(text)
         for form in ("<f4", ">f4", "<f2", ">f2"):
             found[f"vector {number} as {form}"] = vector.astype(form).tobytes()[:16]
