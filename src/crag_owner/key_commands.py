@@ -79,7 +79,8 @@ def push(
 ) -> None:
     """Put the master key into the owner's Trustee, and the collection's anchor beside it.
 
-    The Trustee releases both only to what its policies allow. The anchor is the newest snapshot
+    The Trustee releases both only to what its policies allow. A Trustee whose resource policy
+    would release the key to anybody does not get it. The anchor is the newest snapshot
     that this machine has seen; with it, the provider notices a database that was rolled back.
     """
     from crag_owner.anchors import Anchors
@@ -89,7 +90,7 @@ def push(
     snapshot = trustee.snapshot_resource(collection)
     master = key.load()
     anchor = Anchors(database, collection).load()
-    push_key(trustee, collection, master)
+    released = push_key(trustee, collection, master)
     if anchor is not None:
         push_anchor(trustee, collection, anchor)
     else:
@@ -105,6 +106,7 @@ def push(
             "resource": f"kbs:///{resource}",
             "snapshot_resource": None if anchor is None else f"kbs:///{snapshot}",
             "check_value": check,
+            "released_to": released,
         },
         f"put {' and '.join(pushed)} into {trustee.url or 'the local Trustee'}\n"
         f"check value {check}",

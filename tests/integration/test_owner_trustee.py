@@ -112,3 +112,24 @@ def test_the_wrong_admin_key_is_refused(place: Place, tmp_path: Path) -> None:
     done = owner.run("key", "push", "--trustee-admin-key-file", str(other), "--json")
     assert done.code != 0
     assert not place.resource("documents-key").exists()
+
+
+def test_a_key_that_nobody_would_get_is_put_there_with_a_warning(place: Place) -> None:
+    owner = place.owner
+    owner.ok("key", "new")
+    done = owner.run("key", "push", "--json")
+    assert (done.code, done.json["released_to"]) == (0, "nobody")
+    assert "policy apply" in done.err
+    assert "kbs:///default/crag/documents-key" in done.err
+
+
+def test_a_key_that_anybody_would_get_is_not_put_there(place: Place) -> None:
+    owner = place.owner
+    owner.ok("key", "new")
+    policy = owner.home / "trustee" / "resource-policy.rego"
+    # The local Trustee takes no such policy; somebody edited its file.
+    policy.write_text("package policy\nimport rego.v1\ndefault allow := true\n")
+    done = owner.run("key", "push", "--json")
+    assert (done.code, done.error["code"]) == (11, "policy-open")
+    assert "policy apply" in done.error["hint"]
+    assert not place.resource("documents-key").exists()
