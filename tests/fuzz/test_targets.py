@@ -9,8 +9,13 @@ import pytest
 from crag_core.errors import CragError
 from fuzz.harness import only_typed
 
+TARGETS = (
+    *("fuzz_quote", "fuzz_event_log", "fuzz_spdm_report"),
+    *("fuzz_jwe", "fuzz_token", "fuzz_configuration"),
+)
 
-@pytest.mark.parametrize("name", ["fuzz_quote", "fuzz_event_log", "fuzz_spdm_report"])
+
+@pytest.mark.parametrize("name", TARGETS)
 def test_a_target_accepts_its_seeds_and_survives_their_neighbours(name: str) -> None:
     module = importlib.import_module(f"fuzz.{name}")
     for seed in module.SEEDS:

@@ -8,7 +8,6 @@ authority that the verifier has pinned.
 from __future__ import annotations
 
 import base64
-import binascii
 import hmac
 import json
 import re
@@ -23,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.x509 import verification
 
+from crag_core.attestation.x509chain import UNREADABLE
 from crag_core.errors import BadInput
 
 MAX_TOKEN_CHARACTERS = 1024 * 1024
@@ -159,7 +159,7 @@ def _certificates(jwk: dict[str, Any], key: PublicKey, fail: Fail) -> list[x509.
     for number, text in enumerate(listed):
         try:
             chain.append(x509.load_der_x509_certificate(_x5c(text)))
-        except (ValueError, TypeError, binascii.Error):
+        except UNREADABLE:
             fail("certificate", f"its certificate {number} cannot be read")
     leaf = chain[0]
     try:
@@ -167,7 +167,7 @@ def _certificates(jwk: dict[str, Any], key: PublicKey, fail: Fail) -> list[x509.
         constraints = _basic_constraints(leaf)
         for certificate in chain:
             _basic_constraints(certificate)
-    except (ValueError, TypeError, x509.UnsupportedGeneralNameType, x509.DuplicateExtension):
+    except UNREADABLE:
         fail("certificate", "a certificate's key or extensions cannot be read")
     if not same:
         fail("certificate", "its first certificate is for another key")
@@ -219,7 +219,7 @@ def _path(
             .build_client_verifier()
         )
         return verifier.verify(chain[0], list(chain[1:])).chain
-    except (verification.VerificationError, ValueError, OverflowError):
+    except (verification.VerificationError, OverflowError, *UNREADABLE):
         for certificate in chain:
             if not (
                 certificate.not_valid_before_utc.timestamp()

@@ -497,3 +497,12 @@ def test_a_self_signed_signer_may_be_pinned_itself() -> None:
     header = signer.header()
     header["jwk"]["x5c"] = signer.x5c(signer.leaf)
     assert _verify(signer.token(header=header), pem(signer.leaf)).status == "affirming"
+
+
+def test_a_certificate_of_a_curve_that_nobody_knows_is_refused(authority: Authority) -> None:
+    header = authority.header()
+    der = bytearray(base64.urlsafe_b64decode(header["jwk"]["x5c"][0] + "=="))
+    curve = bytes.fromhex("06082a8648ce3d030107")
+    der[der.index(curve) + len(curve) - 1] ^= 0x20
+    header["jwk"]["x5c"][0] = b64url(bytes(der))
+    _refused("certificate", authority.token(header=header), authority.pem)
