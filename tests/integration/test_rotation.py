@@ -448,6 +448,9 @@ def test_the_old_epoch_put_back_is_a_rollback(
     report = Collection.open(store, collection.name, owner_key).verify(anchor)
     assert [violation.kind for violation in report.violations] == ["rolled_back"]
     assert "older than" in report.violations[0].detail
+    # A service that starts now, with the anchor that the Trustee keeps.
+    with pytest.raises(IntegrityViolated, match="older than"):
+        Collection.open(store, collection.name, owner_key).load(anchor)
 
 
 def test_an_earlier_collection_of_the_same_name_is_not_taken_for_a_later_epoch(
@@ -476,3 +479,26 @@ def test_an_empty_collection_is_rotated(store: PostgresStore, owner_key: MasterK
     assert rotate(store, empty.name, owner_key).profile.epoch == 2
     assert empty.verify().ok
     assert empty.put_documents([draft(empty, "one.txt")])[0].status == "added"
+
+
+def test_the_search_mode_is_converted_there_and_back(
+    store: PostgresStore, collection: Collection, owner_key: MasterKey
+) -> None:
+    loaded, before = collection.load(), content(collection)
+    wanted = [hit.text for hit in collection.search(QUESTION, k=18)]
+    kept = []
+    for mode in ("enclave", "enclave", "database", "enclave", "database"):
+        done = rotate(store, collection.name, owner_key, changes=Changes(search_mode=mode))
+        assert done.profile.search_mode == mode
+        opened = Collection.open(store, collection.name, owner_key)
+        assert content(opened) == before
+        assert opened.verify().ok
+        rows = stored_rows(store, opened)
+        assert {bool(row.vector) for row in rows} == {mode == "database"}
+        assert [hit.text for hit in opened.search(QUESTION, k=18)] == wanted
+        # A service that has it loaded goes along.
+        assert [hit.text for hit in loaded.search(QUESTION, k=18)] == wanted
+        kept.append(row_points(opened._context, rows))
+    # Once a vector was float16, nothing changes any more.
+    for points in kept[1:]:
+        np.testing.assert_array_equal(points, kept[0])
