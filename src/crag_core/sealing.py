@@ -47,7 +47,7 @@ def unpad(padded: bytes) -> bytes:
     length = int.from_bytes(padded[:4], "big")
     end = 4 + length
     expected = end + -end % BUCKET
-    if len(padded) != expected or any(padded[end:]):
+    if len(padded) != expected or padded[end:] != bytes(expected - end):
         raise IntegrityViolated(
             "A sealed text opened, but its padding is not in the format.",
             hint="It was written by a program that does not follow the format; ingest it again.",

@@ -3,7 +3,8 @@
 Recall counts how much of the exact plaintext top ten comes back. A search is timed whole: question
 encrypted, rows fetched, opened, ranked again; the plaintext one fetches ten texts by an HNSW index
 over float32, with the smallest ``hnsw.ef_search`` that reaches the recall of the encrypted one.
-Both answer the same questions in turns.
+Both answer the same questions in turns. Elapsed time needs an idle machine; ``cpu_ratio`` compares
+what both cost in CPU time of client and database.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import bench_xquad
@@ -20,7 +22,7 @@ import numpy as np
 import psycopg
 from bench_ingest import CHUNKS, Rows, copy_binary, drafts
 from numpy.typing import NDArray
-from server import postgres
+from server import Meter, postgres
 from synthetic import DIMENSION, Topics, exact_nearest
 
 from crag_core.store.settings import DatabaseSettings
@@ -29,6 +31,7 @@ ROWS = 100_000
 QUESTIONS = 300
 BATCH = 2_000
 K = 10
+BLOCK = 20
 LADDER = (10, 20, 40, 60, 80, 100, 150, 200, 300, 400, 600, 800, 1000)
 MODES = ("database", "enclave")
 _PLAIN = (
@@ -144,15 +147,42 @@ def _quantiles(taken: list[float]) -> dict[str, float]:
     return {"p50": statistics.median(taken), "p95": float(np.quantile(taken, 0.95))}
 
 
+def _cpu(meter: Meter, searches: list[Search], questions: NDArray[np.float32]) -> list[float]:
+    """CPU milliseconds of client and database per question, medians of blocks taken by turns."""
+    costs: list[list[float]] = [[] for _ in searches]
+    for start in range(0, len(questions), BLOCK):
+        block = questions[start : start + BLOCK]
+        for search, taken in zip(searches, costs, strict=True):
+            cost = meter.local(partial(_ask_all, search, block))
+            taken.append(1000 * cost.cpu / len(block))
+    return [statistics.median(taken) for taken in costs]
+
+
+def _ask_all(search: Search, questions: NDArray[np.float32]) -> None:
+    for question in questions:
+        search(question)
+
+
 def _compare(
-    ours: Search, plain: Plaintext, questions: NDArray[np.float32], truth: Truth
+    meter: Meter,
+    ours: Search,
+    plain: Plaintext,
+    questions: NDArray[np.float32],
+    truth: Truth,
 ) -> dict[str, Any]:
     recall = _recall([ours(question) for question in questions], truth)
     level = plain.reach(recall, questions, truth)
     encrypted, other = map(_quantiles, _times([ours, plain.search], questions))
+    cpu, other_cpu = _cpu(meter, [ours, plain.search], questions)
     return {
         "recall_at_10": recall,
-        "plaintext": {**level, "ms": {name: 1000 * value for name, value in other.items()}},
+        "cpu_ms": cpu,
+        "cpu_ratio_to_plaintext_pgvector": round(cpu / other_cpu, 3),
+        "plaintext": {
+            **level,
+            "cpu_ms": other_cpu,
+            "ms": {name: 1000 * value for name, value in other.items()},
+        },
         "ms": {name: 1000 * value for name, value in encrypted.items()},
         "ratio_to_plaintext_pgvector": {
             name: round(encrypted[name] / other[name], 3) for name in encrypted
@@ -166,11 +196,15 @@ def synthetic(rows: int = ROWS) -> dict[str, Any]:
     questions = topics.draw(QUESTIONS, 1)
     everything = np.concatenate([batch.vectors for batch in _batches(topics, rows)])
     truth = exact_nearest(everything, questions, K)
-    with postgres() as settings, _plaintext(settings, topics, rows) as plain:
-        result = {}
+    with (
+        postgres() as settings,
+        _plaintext(settings, topics, rows) as plain,
+        psycopg.connect(**settings.conninfo(), autocommit=True) as observer,
+    ):
+        meter, result = Meter(observer), {}
         for mode in MODES:
             with _encrypted(settings, mode, topics, rows) as search:
-                result[mode] = _compare(search, plain, questions, truth)
+                result[mode] = _compare(meter, search, plain, questions, truth)
     return {"rows": rows, "questions": QUESTIONS, **result}
 
 
