@@ -196,3 +196,24 @@ def test_threads_that_advance_at_once_leave_the_newest(tmp_path: Path) -> None:
     newest = file.load()
     assert newest is not None
     assert newest.sequence == 19
+
+
+def test_the_first_snapshot_of_the_next_epoch_continues_the_collection() -> None:
+    first = Snapshot("c", "aa" * 32, 7, 1, 3, 2, "0" * 64, "", "2026-11-21T00:00:00Z")
+    second = first.rotated(salt="bb" * 32, root=bytes(32))
+    third = second.next(rows=4, documents=3, root=bytes(32)).rotated(salt="cc" * 32, root=bytes(32))
+    assert (second.sequence, second.epoch, second.previous) == (8, 2, first.digest)
+    assert second.origin == third.origin == first.salt
+    assert "origin" not in first.body()
+    assert "origin" not in Anchor.of(first).to_json()
+    for made in (second, third):
+        assert Snapshot.parse(made.body()) == made
+        assert Anchor.from_bytes(Anchor.of(made).to_bytes()) == Anchor.of(made)
+        assert rollback(made, Anchor.of(first)) == ""
+        assert "older than" in rollback(first, Anchor.of(made))
+
+
+def test_a_later_epoch_with_a_lower_sequence_is_a_rollback() -> None:
+    first = Snapshot("c", "aa" * 32, 7, 1, 3, 2, "0" * 64, "", "2026-11-21T00:00:00Z")
+    second = first.rotated(salt="bb" * 32, root=bytes(32))
+    assert "older than" in rollback(replace(second, sequence=6), Anchor.of(first))
