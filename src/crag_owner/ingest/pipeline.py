@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 EMBED_AT_ONCE = 16
 BATCH_CHUNKS = 128
 BATCH_SECONDS = 10.0
+SAMPLE_VECTORS = 4096
 FINGERPRINT = b"crag/ingest/v1"
 
 
@@ -57,6 +58,8 @@ class Pipeline:
         labels: attached to the documents of this run.
         expiry: when they expire.
         dry_run: stop before embedding and writing.
+
+    ``sample`` holds the first 4096 plaintext vectors of the run, to judge the factors by.
     """
 
     target: Target
@@ -73,6 +76,7 @@ class Pipeline:
         self._since = self._begun = time.monotonic()
         self._embedded = 0
         self._seen: dict[str, Candidate] = {}
+        self.sample: list[NDArray[np.float32]] = []
 
     @property
     def sources(self) -> frozenset[str]:
@@ -109,6 +113,8 @@ class Pipeline:
         if not self._pending:
             return
         batch, self._pending = self._pending, []
+        vectors = [chunk.vector for draft in batch for chunk in draft.chunks]
+        self.sample += vectors[: SAMPLE_VECTORS - len(self.sample)]
         collection = self.target.require()
         for result in collection.put_documents(batch):
             self.report.documents[result.status] += 1

@@ -24,6 +24,8 @@ from crag_owner.parsing.sandbox import ParsingSandbox
 from crag_owner.searching import Found, find_hits
 from crag_owner.trustee_push import push_anchor
 
+FETCH = 200  # what a search for ten hits fetches (crag_core.collection.search.candidates)
+
 
 def run(
     request: IngestRequest,
@@ -73,6 +75,7 @@ def run(
         )
         pipeline.run(candidates)
         _refuse_nothing(report, candidates)
+        _warn_of_lost_hits(pipeline)
         for pattern in request.labels.unused(sorted(pipeline.sources)):
             console.warn(f"no document fits the pattern {pattern!a} of the labels file.")
         if request.sync:
@@ -131,6 +134,25 @@ def _purge(pipeline: Pipeline) -> None:
         pipeline.target.anchors.save(collection)
         pipeline.console.note(f"{documents} expired documents were removed.")
     pipeline.report.documents["removed"] += documents
+
+
+def _warn_of_lost_hits(pipeline: Pipeline) -> None:
+    """Say so where the collection's factors would cost hits on the vectors just taken in."""
+    collection = pipeline.target.collection
+    if collection is None or collection.profile.search_mode != "database":
+        return
+    if len(pipeline.sample) <= FETCH:
+        return
+    import numpy as np
+
+    from crag_owner import calibrate
+
+    profile = collection.profile
+    told = calibrate.warning(
+        np.stack(pipeline.sample), profile.scaling_factor, profile.approximation_factor, FETCH
+    )
+    if told:
+        pipeline.console.warn(told)
 
 
 def _refuse_nothing(report: IngestReport, candidates: Sequence[Candidate]) -> None:
