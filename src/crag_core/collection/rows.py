@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _DIGEST_LABEL = lp(b"crag/row-digest/v1")
 _ROW = lp(b"row")
+# As json.dumps makes one for every call; the bytes are the same.
+_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
 @dataclass(frozen=True)
@@ -95,11 +97,11 @@ def seal_chunks(
     ]
     stacked = np.stack([chunk.vector for chunk in chunks])
     hidden, columns = _vectors(context, stacked, ids)
-    kept = tuple(tags)
+    kept, name = tuple(tags), row_name(document)
     parts = [(ids[index], *columns[index]) for index in range(len(chunks))]
     texts = context.text_sealer.seal_many(
         (
-            hidden[index] + _payload(document, source, index, chunk),
+            hidden[index] + _payload(name, source, index, chunk),
             context.binding.aad(
                 row_id=parts[index][0],
                 iv=parts[index][1],
@@ -136,15 +138,40 @@ def open_row(context: Context, row: StoredRow) -> RowContent:
     Raises:
         IntegrityViolated: anything of the row was changed, or it is another collection's.
     """
+    return read_row(context, row, authenticated(context, row))
+
+
+def authenticated(context: Context, row: StoredRow) -> bytes:
+    """The payload of :func:`unseal_row`, for :func:`read_row`.
+
+    Raises:
+        IntegrityViolated: as :func:`open_row`; the message names the row.
+    """
     try:
-        return decode(row.id, text_part(context, unseal_row(context, row)))
+        return unseal_row(context, row)
+    except (IntegrityViolated, OverflowError):
+        raise _tampered(context, row) from None
+
+
+def read_row(context: Context, row: StoredRow, payload: bytes) -> RowContent:
+    """The content in an authenticated payload.
+
+    Raises:
+        IntegrityViolated: it is not what crag writes.
+    """
+    try:
+        return decode(row.id, text_part(context, payload))
     except (IntegrityViolated, ValueError, KeyError, TypeError, OverflowError):
-        name = row_name(row.id)
-        raise IntegrityViolated(
-            f"The row {name} of the collection {context.name} was tampered with.",
-            hint="Run `crag-owner verify` to see everything that was changed.",
-            details={"collection": context.name, "row": name, "violation": "tampered"},
-        ) from None
+        raise _tampered(context, row) from None
+
+
+def _tampered(context: Context, row: StoredRow) -> IntegrityViolated:
+    name = row_name(row.id)
+    return IntegrityViolated(
+        f"The row {name} of the collection {context.name} was tampered with.",
+        hint="Run `crag-owner verify` to see everything that was changed.",
+        details={"collection": context.name, "row": name, "violation": "tampered"},
+    )
 
 
 def unseal_row(context: Context, row: StoredRow) -> bytes:
@@ -200,18 +227,18 @@ def decode(identity: bytes, text: bytes) -> RowContent:
     )
 
 
-def _payload(document: bytes, source: str, index: int, chunk: ChunkDraft) -> bytes:
+def _payload(document: str, source: str, index: int, chunk: ChunkDraft) -> bytes:
     content = {
         "text": chunk.text,
         "source": source,
         "page": chunk.page,
         "heading": chunk.heading,
-        "document": row_name(document),
+        "document": document,
         "index": index,
         "metadata": dict(chunk.metadata),
     }
     try:
-        text = json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        text = _JSON.encode(content)
     except (TypeError, ValueError):
         raise BadInput(
             f"The metadata of chunk {index} of {source} has no JSON form.",

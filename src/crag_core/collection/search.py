@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from crag_core.collection.context import Context
-from crag_core.collection.rows import RowContent, open_row, row_digest, row_name
+from crag_core.collection.rows import (
+    RowContent,
+    authenticated,
+    read_row,
+    row_digest,
+    row_name,
+)
 from crag_core.errors import BadInput, IntegrityViolated
 from crag_core.store.interface import MAX_NEAREST, Reader, StoredRow
 
@@ -86,7 +92,7 @@ def find(
     now = int(time.time())
     query = context.cipher.encrypt_query(vector)
     rows = reader.nearest(context.generation, query, limit, now, tags)
-    contents = [_admit(context, row, known) for row in rows]
+    payloads = [_admit(context, row, known) for row in rows]
     # What the row itself proves about its tags counts, not what the database compared.
     for row in rows:
         if not set(tags) <= set(row.tags):
@@ -100,20 +106,26 @@ def find(
     # Equal scores keep an order that does not depend on the database.
     order = sorted(range(len(live)), key=lambda at: (-float(scores[at]), rows[live[at]].id))
     return [
-        hit(rank, float(scores[at]), contents[live[at]], row_digest(rows[live[at]]))
+        hit(
+            rank,
+            float(scores[at]),
+            # Of the rows that were fetched, only these are wanted as text.
+            read_row(context, rows[live[at]], payloads[live[at]]),
+            row_digest(rows[live[at]]),
+        )
         for rank, at in enumerate(order[:k], 1)
     ]
 
 
-def _admit(context: Context, row: StoredRow, known: Mapping[bytes, bytes] | None) -> RowContent:
-    content = open_row(context, row)
+def _admit(context: Context, row: StoredRow, known: Mapping[bytes, bytes] | None) -> bytes:
+    payload = authenticated(context, row)
     if known is not None:
         expected = known.get(row.id)
         if expected is None:
             raise _refused(context, row, "belongs to no document", "added")
         if expected != row_digest(row):
             raise _refused(context, row, "is another version than the verified one", "rolled_back")
-    return content
+    return payload
 
 
 def _matrices(
