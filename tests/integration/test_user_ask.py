@@ -127,10 +127,13 @@ def test_a_reply_of_another_shape_is_refused(there: Rag) -> None:
         assert "not an answer with citations" in done.stderr
 
 
-def test_nothing_is_left_behind(there: Rag, crag_home: Path) -> None:
+def test_nothing_but_what_was_verified_is_left_behind(there: Rag, crag_home: Path) -> None:
     assert run("ask", QUESTION, *words(there, "-q")).returncode == 0
-    written = list(crag_home.rglob("*")) if crag_home.exists() else []
-    assert written == []
+    written = [path for path in crag_home.rglob("*") if path.is_file()]
+    assert written
+    for path in written:
+        assert path.is_relative_to(crag_home / "user" / "history")
+        assert QUESTION.encode() not in path.read_bytes()
 
 
 def test_a_signal_while_the_service_thinks_leaves_no_process(there: Rag) -> None:

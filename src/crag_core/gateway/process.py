@@ -136,7 +136,8 @@ class Tng(Generic[C]):
     def _require_own_ports(self) -> None:
         for endpoint in (self.config.control, self.config.listen):
             if not listens(self.pid, endpoint):
-                if not self.alive:
+                # somebody answered on the control port, so it is taken, dead gateway or not
+                if not self.alive and endpoint != self.config.control:
                     raise self._ended()
                 raise PortTaken(
                     f"Another program answers on {endpoint}, where the gateway should listen.",

@@ -46,6 +46,8 @@ def test_a_report_says_in_words_that_evidence_is_software_made() -> None:
         "insecure": True,
         "tee": "sample",
         "measurements": {"measure_register": "ab"},
+        "tcb": {},
+        "gpu": [],
         "policy_id": "default",
         "token": {"issuer": "t", "issued": 0, "expires": 60},
         "checks": [],

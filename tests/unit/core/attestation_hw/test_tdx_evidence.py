@@ -15,16 +15,14 @@ from crag_core.attestation.tdx_evidence import TdxSource, verify_tdx_evidence
 from crag_core.attestation.tsm import TsmReports
 from crag_core.attestation.verdict import Verdict
 from crag_core.errors import AttestationRejected
-from support import fuse, logs
+from support import logs
 from support.fake_intel import NOW
 from support.fake_tsm import FakeTsm
+from support.fuse import mounting
 from support.hardware import anchors, failed, intel, nvidia
 
 DATA = b"\x05" * 48
 SOFTWARE = "crag software sha256:" + "aa" * 32
-mounting = pytest.mark.skipif(
-    not fuse.usable(), reason="no file system can be mounted here (/dev/fuse as root)"
-)
 
 
 def judge(evidence: dict[str, Any], data: bytes = DATA, policy: Policy | None = None) -> Verdict:

@@ -11,13 +11,9 @@ import pytest
 from crag_core.attestation.quote import parse_quote
 from crag_core.attestation.tsm import TsmReports
 from crag_core.errors import AttestationRejected, BadInput, CragError, NotSupported
-from support import fuse
 from support.fake_tsm import FakeTsm
+from support.fuse import mounting
 from support.hardware import judge
-
-mounting = pytest.mark.skipif(
-    not fuse.usable(), reason="no file system can be mounted here (/dev/fuse as root)"
-)
 
 
 @pytest.fixture
