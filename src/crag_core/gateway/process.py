@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -19,6 +20,7 @@ from crag_core.gateway import status
 from crag_core.gateway.binary import find_tng
 from crag_core.gateway.child import inherited_path, memory_file, spawn
 from crag_core.gateway.config import EgressConfig, IngressConfig
+from crag_core.gateway.endpoint import Endpoint
 from crag_core.gateway.log import StartupLog
 from crag_core.gateway.ownership import listens
 
@@ -158,6 +160,13 @@ class Tng(Generic[C]):
                 "The gateway ended because the attester does not answer.",
                 hint="Start the attester first.",
             )
+        for endpoint in (self.config.control, self.config.listen):
+            # the gateway has ended, so whoever answers there now is somebody else
+            if _answers(endpoint):
+                return PortTaken(
+                    f"Another program answers on {endpoint}, where the gateway should listen.",
+                    hint="Stop that program, or choose another port.",
+                )
         told = f": {reason}" if reason else ""
         return CragError(
             f"The gateway ended while starting ({self.exit_reason()}){told}",
@@ -218,3 +227,10 @@ def start_on_free_ports(build: Callable[[], C], *, attempts: int = 4) -> Tng[C]:
                 raise
         else:
             return tng
+
+
+def _answers(endpoint: Endpoint) -> bool:
+    """Whether something accepts connections there."""
+    with contextlib.suppress(OSError), socket.create_connection((endpoint.host, endpoint.port), 1):
+        return True
+    return False
