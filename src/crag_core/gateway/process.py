@@ -160,9 +160,11 @@ class Tng(Generic[C]):
                 "The gateway ended because the attester does not answer.",
                 hint="Start the attester first.",
             )
+        code = self._process.returncode if self._process else None
+        gave_up = code is not None and code >= 0  # a killed gateway says nothing about ports
         for endpoint in (self.config.control, self.config.listen):
             # the gateway has ended, so whoever answers there now is somebody else
-            if _answers(endpoint):
+            if gave_up and _answers(endpoint):
                 return PortTaken(
                     f"Another program answers on {endpoint}, where the gateway should listen.",
                     hint="Stop that program, or choose another port.",
