@@ -138,8 +138,7 @@ class Tng(Generic[C]):
     def _require_own_ports(self) -> None:
         for endpoint in (self.config.control, self.config.listen):
             if not listens(self.pid, endpoint):
-                # somebody answered on the control port, so it is taken, dead gateway or not
-                if not self.alive and endpoint != self.config.control:
+                if not self.alive:
                     raise self._ended()
                 raise PortTaken(
                     f"Another program answers on {endpoint}, where the gateway should listen.",
