@@ -101,40 +101,51 @@ class Reference:
         return made
 
     def rotate(self, vector: list[float]) -> list[float]:
-        """Q(x) in double precision; for a basis vector rounded to float32 a row of the matrix."""
+        """Q(x) for float32 values; every operation is rounded to float32."""
         values = list(vector)
         for order, signs in self.rounds():
-            values = [values[source] * sign for source, sign in zip(order, signs, strict=True)]
+            values = [values[source] for source in order]
             start = 0
             for bit in reversed(range(self.dimension.bit_length())):
                 if self.dimension >> bit & 1:
-                    size = 1 << bit
-                    values[start : start + size] = hadamard(values[start : start + size])
-                    start += size
+                    end = start + (1 << bit)
+                    factor = f32(1.0 / math.sqrt(1 << bit))
+                    values[start:end] = hadamard(
+                        [
+                            f32(value * sign * factor)
+                            for value, sign in zip(values[start:end], signs[start:end], strict=True)
+                        ]
+                    )
+                    start = end
         return values
 
     def encrypt(self, row_id: bytes, vector: list[float]) -> list[float]:
-        """s * Q(x) + noise in double precision."""
-        rotated = self.rotate(vector)
-        noise = self.noise(self.row_iv(row_id, vector))
-        return [self.scaling_factor * y + n for y, n in zip(rotated, noise, strict=True)]
+        """s * Q(x) + noise, float32 values; as float16 they are the ciphertext."""
+        return self._perturb(vector, self.noise(self.row_iv(row_id, vector)))
 
     def encrypt_query(self, vector: list[float]) -> list[float]:
-        """s * Q(q) + noise of the query in double precision."""
-        rotated = self.rotate(vector)
-        noise = self.noise(self.query_iv(vector), "vector/query-noise")
-        return [self.scaling_factor * y + n for y, n in zip(rotated, noise, strict=True)]
+        """s * Q(q) + noise of the query, float32 values."""
+        return self._perturb(vector, self.noise(self.query_iv(vector), "vector/query-noise"))
+
+    def _perturb(self, vector: list[float], noise: list[float]) -> list[float]:
+        factor = f32(self.scaling_factor)
+        scaled = [f32(factor * value) for value in self.rotate(vector)]
+        if self.approximation_factor == 0.0:
+            return scaled
+        return [f32(value + n) for value, n in zip(scaled, noise, strict=True)]
 
 
 def hadamard(values: list[float]) -> list[float]:
-    """Normalised Walsh-Hadamard transform of a power of two of values, in natural order."""
+    """Walsh-Hadamard transform of a power of two of float32 values, in natural order.
+
+    A sum of two float32 values, rounded to float64 and then to float32, is their float32 sum.
+    """
     half = 1
     values = list(values)
     while half < len(values):
         for start in range(0, len(values), 2 * half):
             for i in range(start, start + half):
                 a, b = values[i], values[i + half]
-                values[i], values[i + half] = a + b, a - b
+                values[i], values[i + half] = f32(a + b), f32(a - b)
         half *= 2
-    factor = 1.0 / math.sqrt(len(values))
-    return [value * factor for value in values]
+    return values

@@ -65,7 +65,7 @@ def test_batches_of_any_size_encrypt_each_row_as_if_alone(rows: int) -> None:
     for row in (0, rows // 2, rows - 1):
         alone, iv = made.encrypt_float32(plain[row : row + 1], names[row : row + 1])
         assert np.array_equal(iv[0], ivs[row])
-        np.testing.assert_allclose(alone[0], together[row], 0, 1e-6)
+        assert np.array_equal(alone[0], together[row])
 
 
 def test_encrypting_a_row_again_shows_nothing_new() -> None:
@@ -141,12 +141,6 @@ def test_the_rotation_spreads_every_coordinate_like_a_random_one(dimension: int)
     kurtosis = (matrix**4).mean() / (matrix**2).mean() ** 2
     assert 2.9 < kurtosis < 3.1
     assert np.abs(matrix).max() < 8 / np.sqrt(dimension)
-
-
-def test_beyond_4096_dimensions_batches_of_any_size_rotate_alike() -> None:
-    made = cipher(4097)
-    plain = units(200, 4097)
-    np.testing.assert_array_equal(made.rotate(plain)[150], made.rotate(plain[150]))
 
 
 def test_scores_are_the_inner_products_of_the_plaintexts() -> None:

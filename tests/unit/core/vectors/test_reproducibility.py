@@ -17,7 +17,7 @@ from crag_core.vectors.ivs import IvMaker
 from crag_core.vectors.keystream import Keystream
 from crag_core.vectors.noise import BallNoise, noise_table
 from crag_core.vectors.rotation import Rotation
-from support.sapr_reference import TABLE, Reference, aes_ctr, f32, f32_bytes
+from support.sapr_reference import TABLE, Reference, aes_ctr, f32_bytes
 
 KEY = bytes(range(32))
 MASTER, COLLECTION, SALT = b"reproducible", "default", bytes(range(16))
@@ -83,7 +83,20 @@ def check_rotation_rows(dimension: int, rows: range | list[int]) -> None:
     matrix = Rotation(key, dimension).forward(basis)
     for row in rows:
         expected = reference.rotate([float(value) for value in basis[row]])
-        assert np.array_equal(matrix[row], np.array([f32(value) for value in expected], "f4"))
+        assert matrix[row].tobytes() == f32_bytes(expected)
+
+
+@pytest.mark.parametrize("dimension", [1, 3, 48, 63, 384, 385, 1000, 16_000])
+@pytest.mark.parametrize("rows", [2, 15, 16, 400])
+def test_a_rotated_row_does_not_depend_on_its_batch(dimension: int, rows: int) -> None:
+    rotation = Rotation(KEY, dimension)
+    vectors = np.random.default_rng(3).standard_normal((rows, dimension)).astype(np.float32)
+    rotated = rotation.forward(vectors)
+    returned = rotation.backward(rotated)
+    for row in (0, rows // 2, rows - 1):
+        alone = rotation.forward(vectors[row : row + 1])
+        assert alone.tobytes() == rotated[row].tobytes()
+        assert rotation.backward(alone).tobytes() == returned[row].tobytes()
 
 
 @pytest.mark.parametrize("dimension", [1, 6, 384])
@@ -109,7 +122,9 @@ total = hashlib.sha256()
 ivs = np.arange(12 * 500).reshape(500, 12).astype(np.uint8)
 for d in (6, 384, 385):
     total.update(BallNoise(bytes(range(32)), d, 0.25).draw(ivs).tobytes())
-    total.update(Rotation(bytes(range(32)), d)._matrix.tobytes())
+    rotation = Rotation(bytes(range(32)), d)
+    rotated = rotation.forward(np.linspace(-1, 1, 20 * d).astype("f4").reshape(20, d))
+    total.update(rotated.tobytes() + rotation.backward(rotated).tobytes())
 print(total.hexdigest())
 """
 
@@ -128,7 +143,9 @@ def test_noise_and_rotation_are_the_same_under_other_kernels(variables: dict[str
     ivs = np.arange(12 * 500).reshape(500, 12).astype(np.uint8)
     for d in (6, 384, 385):
         total.update(BallNoise(KEY, d, 0.25).draw(ivs).tobytes())
-        total.update(Rotation(KEY, d).forward(np.eye(d, dtype=np.float32)).tobytes())
+        rotation = Rotation(KEY, d)
+        rotated = rotation.forward(np.linspace(-1, 1, 20 * d).astype("f4").reshape(20, d))
+        total.update(rotated.tobytes() + rotation.backward(rotated).tobytes())
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", PROGRAM],
         env={**os.environ, **variables},
