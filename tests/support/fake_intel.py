@@ -117,7 +117,8 @@ def _certificate(
     if extension is not None:
         oid = x509.ObjectIdentifier("1.2.840.113741.1.13.1")
         builder = builder.add_extension(x509.UnrecognizedExtension(oid, extension), critical=False)
-    return builder.sign(signer, hashes.SHA256())
+    # The same in every process: a quote of one is judged by another.
+    return builder.sign(signer, hashes.SHA256(), ecdsa_deterministic=True)
 
 
 def _pem(*certificates: x509.Certificate) -> str:

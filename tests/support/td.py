@@ -11,14 +11,9 @@ from typing import Any
 from crag_core.attestation.bundle import Bundle, export_bundle
 from crag_core.attestation.measurement import Measurement
 from support import logs
+from support.fake_kernel import BOOT
 from support.hardware import anchors, intel, nvidia
 from support.trustee import Place, measurement, start
-
-BOOT = [
-    logs.event(1, logs.IPL, b"firmware"),
-    logs.event(2, logs.IPL, b"kernel"),
-    logs.event(3, logs.IPL, b"command line"),
-]
 
 
 def b64(data: bytes) -> str:

@@ -57,6 +57,24 @@ class TsmReports:
         """Whether the kernel offers the interface here."""
         return self.root.is_dir()
 
+    def provider(self) -> str:
+        """Whose reports the kernel makes, ``tdx_guest`` for a TD; empty where that can't be told.
+
+        Only an entry tells it, so one is made and removed.
+        """
+        entry = self._entry()
+        try:
+            entry.mkdir(mode=0o700)
+        except OSError:
+            return ""
+        try:
+            return _provider(entry)
+        except OSError:
+            return ""
+        finally:
+            with contextlib.suppress(OSError):
+                entry.rmdir()
+
     def quote(self, report_data: bytes) -> bytes:
         """A quote over ``report_data`` (1 to 64 bytes, padded with zeros at its end).
 
@@ -92,7 +110,7 @@ class TsmReports:
         )
 
     def _attempt(self, data: bytes) -> bytes:
-        entry = self.root / f"crag-{os.getpid()}-{secrets.token_hex(8)}"
+        entry = self._entry()
         entry.mkdir(mode=0o700)
         try:
             return self._ask(entry, data)
@@ -100,8 +118,11 @@ class TsmReports:
             with contextlib.suppress(OSError):
                 entry.rmdir()
 
+    def _entry(self) -> Path:
+        return self.root / f"crag-{os.getpid()}-{secrets.token_hex(8)}"
+
     def _ask(self, entry: Path, data: bytes) -> bytes:
-        provider = _read(entry / "provider", 64).decode("ascii", "replace").strip()
+        provider = _provider(entry)
         if provider != PROVIDER:
             raise NotSupported(
                 f"The kernel's attestation provider is {provider[:32]!r}, not {PROVIDER!r}.",
@@ -115,6 +136,10 @@ class TsmReports:
         if not hmac.compare_digest(parse_quote(quote).report_data, data):
             raise _Raced
         return quote
+
+
+def _provider(entry: Path) -> str:
+    return _read(entry / "provider", 64).decode("ascii", "replace").strip()
 
 
 def _generation(entry: Path) -> int:
