@@ -24,6 +24,17 @@ class EvidenceSource(Protocol):
         """Evidence of further devices, ``{"<tee>": {...}}``, or None; empty data binds nothing."""
 
 
+class MeasuringSource(EvidenceSource, Protocol):
+    """A source that also measures: what vouches for crag's events is a register of the machine."""
+
+    @property
+    def register(self) -> str:
+        """The register's value in hex once everything is measured, as the evidence shows it."""
+
+    def measure(self) -> int:
+        """Measure what is not measured yet, before anybody is asked for a key; how much it was."""
+
+
 class SampleSource:
     """Software-made evidence of a measurement, for machines without a TEE."""
 
@@ -39,6 +50,15 @@ class SampleSource:
     def measurement(self) -> Measurement:
         """What the evidence claims."""
         return self._measurement
+
+    @property
+    def register(self) -> str:
+        """The measurement's own register."""
+        return self._measurement.register().hex()
+
+    def measure(self) -> int:
+        """Nothing: the register is made anew for each evidence."""
+        return 0
 
     def evidence(self, report_data: bytes) -> dict[str, Any]:
         """Sample evidence; see :func:`crag_core.attestation.sample.build`."""

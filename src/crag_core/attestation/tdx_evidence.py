@@ -16,14 +16,17 @@ from typing import Any
 
 from crag_core.attestation.anchors import PINNED, Anchors
 from crag_core.attestation.ccel import MAX_LOG, parse_ccel
+from crag_core.attestation.ccel_write import END, appended, before
 from crag_core.attestation.offline import verify_recorded
+from crag_core.attestation.own_events import OwnEvents
 from crag_core.attestation.policy import Policy
+from crag_core.attestation.quote import Quote, parse_quote
+from crag_core.attestation.rtmr import RuntimeRegister
 from crag_core.attestation.tsm import REPORT_DATA, TsmReports
 from crag_core.attestation.verdict import Verdict
 from crag_core.errors import AttestationRejected, NotSupported
 
 CCEL = Path("/sys/firmware/acpi/tables/data/CCEL")
-_END = b"\xff" * 8
 
 
 class TdxSource:
@@ -33,6 +36,9 @@ class TdxSource:
         reports: makes quotes.
         ccel: the kernel's copy of the event log; evidence has none where the file is absent.
         gpus: gives the GPUs' evidence object for a nonce of 32 bytes, or None.
+        own: crag's measured events; the evidence's log then has those that RTMR3 holds, and
+            evidence that would not replay is not given out.
+        runtime: the register that they are extended into.
     """
 
     def __init__(
@@ -40,31 +46,54 @@ class TdxSource:
         reports: TsmReports,
         *,
         ccel: Path = CCEL,
-        gpus: Callable[[bytes], Mapping[str, Any]] | None = None,
+        gpus: Callable[[bytes], Mapping[str, Any] | None] | None = None,
+        own: OwnEvents | None = None,
+        runtime: RuntimeRegister | None = None,
     ) -> None:
         self._reports = reports
         self._ccel = ccel
         self._gpus = gpus
+        self._own = own
+        self._runtime = runtime
 
     @property
     def tee(self) -> str:
         """``tdx``."""
         return "tdx"
 
+    @property
+    def register(self) -> str:
+        """RTMR3 with all of crag's events, in hex: what this evidence can be recognised by."""
+        own = self._own or OwnEvents(())
+        return own.register(len(own.entries), before(self._event_log())).hex()
+
+    def measure(self) -> int:
+        """Extend RTMR3 by those of crag's events that it does not hold yet; how many they were.
+
+        Raises:
+            AttestationRejected, NotSupported, CragError: as :meth:`RuntimeRegister.measure`.
+        """
+        runtime = self._runtime or RuntimeRegister()
+        return runtime.measure(self._own or OwnEvents(()), before(self._event_log()))
+
     def evidence(self, report_data: bytes) -> dict[str, Any]:
         """Evidence over ``report_data`` (1 to 64 bytes); GPUs answer to its first 32 bytes.
 
         Raises:
             BadInput, NotSupported, CragError, AttestationRejected: as :meth:`TsmReports.quote`;
-                the last one also where the event log is malformed.
+                the last one also where the event log is malformed, or where RTMR3 holds something
+                that no log tells of.
         """
         quote = self._reports.quote(report_data)
         log = self._event_log()
+        if self._own is not None:
+            log = _complete(log, parse_quote(quote), self._own)
         nonce = report_data.ljust(REPORT_DATA, b"\0")[:32]
+        gpus = self._gpus(nonce) if self._gpus is not None else None
         return {
             "quote": base64.b64encode(quote).decode(),
             "cc_eventlog": base64.b64encode(log).decode() if log is not None else None,
-            "gpu_evidence": dict(self._gpus(nonce)) if self._gpus is not None else None,
+            "gpu_evidence": dict(gpus) if gpus is not None else None,
         }
 
     def additional(self, report_data: bytes) -> dict[str, Any] | None:
@@ -85,7 +114,28 @@ class TdxSource:
             ) from None
         if not raw.strip(b"\xff") or not raw.strip(b"\0"):
             return None
-        return raw[: parse_ccel(raw).size] + _END
+        return raw[: parse_ccel(raw).size] + END
+
+
+def _complete(log: bytes | None, quote: Quote, own: OwnEvents) -> bytes:
+    """The firmware's log with those of crag's events that the quote's RTMR3 holds.
+
+    Raises:
+        AttestationRejected: it does not replay to the quote's registers.
+    """
+    held = own.held_by_register(quote.rtmr(3), before(log))
+    made = appended(log, own.entries[:held])
+    replayed = parse_ccel(made).replay()
+    wrong = [index for index in range(4) if replayed[index + 1] != quote.rtmr(index)]
+    if wrong:
+        raise AttestationRejected(
+            f"The firmware's event log does not replay to RTMR{wrong[0]}, so no verifier would "
+            "accept this machine.",
+            hint="The machine needs firmware that hands its event log (the ACPI table CCEL) to "
+            "the kernel.",
+            code="event-log",
+        )
+    return made
 
 
 def verify_tdx_evidence(
