@@ -9,6 +9,7 @@ import click
 from crag_core.command import command, console, option
 from crag_core.errors import CragError
 from crag_core.gateway.endpoint import Endpoint, listen_endpoint, require_loopback
+from crag_user.guard.standing import RECHECK_SECONDS, Withdrawn
 from crag_user.history import note_report
 from crag_user.options import trust_options
 from crag_user.service import Service
@@ -25,8 +26,15 @@ from crag_user.trust import INSECURE_WARNING, Trust
     metavar="HOST:PORT",
     help="Address of the proxy; only loopback; port 0 takes a free one.",
 )
+@option(
+    "--recheck",
+    type=click.FloatRange(2, 3600),
+    default=RECHECK_SECONDS,
+    metavar="SECONDS",
+    help="How often the service proves itself anew while an answer is on its way.",
+)
 @option("--once", is_flag=True, help="End after one request to the service.")
-def connect(url: str, trust: Trust, listen: str, once: bool) -> None:
+def connect(url: str, trust: Trust, listen: str, recheck: float, once: bool) -> None:
     """Be the HTTP proxy to the service at URL, for any browser or program on this machine.
 
     Prints one line when it is ready. Requests for anything but that service get 403; where it
@@ -37,13 +45,17 @@ def connect(url: str, trust: Trust, listen: str, once: bool) -> None:
     require_loopback(address, "address to listen on")
     if trust.allow_insecure:
         console().warn(INSECURE_WARNING)
-    until_signal(_connect(service, trust, address, once))
+    until_signal(_connect(service, trust, address, recheck, once))
 
 
-async def _connect(service: Service, trust: Trust, listen: Endpoint, once: bool) -> None:
+async def _connect(
+    service: Service, trust: Trust, listen: Endpoint, recheck: float, once: bool
+) -> None:
     done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def served(error: CragError | None) -> None:
+        if isinstance(error, Withdrawn):
+            console().warn(error.message)
         if not once or done.done():
             return
         if error is None:
@@ -51,7 +63,7 @@ async def _connect(service: Service, trust: Trust, listen: Endpoint, once: bool)
         else:
             done.set_exception(error)
 
-    async with opened(service, trust, listen, served=served) as link:
+    async with opened(service, trust, listen, served=served, recheck_seconds=recheck) as link:
         _ready(service, link)
         await asyncio.wait({done, link.failed}, return_when=asyncio.FIRST_COMPLETED)
         if link.failed.done():

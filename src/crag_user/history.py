@@ -184,11 +184,12 @@ def _entry(report: Mapping[str, Any], at: int) -> dict[str, Any]:
         "tee": str(report["tee"]),
         "insecure": bool(report["insecure"]),
         "policy_id": str(report["policy_id"]),
-        "measurements": _lasting(report["measurements"]) if affirmed else {},
+        "measurements": lasting(report["measurements"]) if affirmed else {},
     }
 
 
-def _lasting(measurements: Mapping[str, Any]) -> dict[str, str]:
+def lasting(measurements: Mapping[str, Any]) -> dict[str, str]:
+    """Measurements by name, without those that change while the software stays what it is."""
     return {str(k): str(v) for k, v in measurements.items() if k not in _FRESH}
 
 

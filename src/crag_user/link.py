@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import threading
 import time
 from collections import deque
@@ -41,6 +42,8 @@ class Link:
 
     Every request must be admitted first: :meth:`admit` asks TNG whom it verified, verifies that
     verdict by itself, and checks that the evidence names the very key that TNG encrypts to.
+
+    ``proved_at``: when the service last proved itself to us, in seconds of the monotonic clock.
     """
 
     def __init__(self, service: Service, trust: Trust) -> None:
@@ -51,6 +54,9 @@ class Link:
         self._judged: dict[tuple[str, str], Judgement] = {}
         self._ends: deque[float] = deque()
         self._why_down = "it was not started"
+        self._proving = asyncio.Lock()
+        self._distrusted = False
+        self.proved_at = -math.inf
 
     async def verify(self) -> Judgement:
         """Have the service prove itself, without starting anything or sending it anything.
@@ -59,6 +65,7 @@ class Link:
             AttestationRejected: it did not; Unreachable: it, or the Trustee, does not answer.
         """
         config = self.trust.ingress_config()
+        begun = time.monotonic()
         given_up = threading.Event()
         try:
             proof = await asyncio.to_thread(
@@ -66,7 +73,32 @@ class Link:
             )
         finally:
             given_up.set()
-        return self.trust.judge(proof.token)
+        judgement = self.trust.judge(proof.token)
+        self.proved_at = begun
+        self._distrusted = False
+        return judgement
+
+    async def prove(self, within: float) -> None:
+        """Have the service prove itself, as what was admitted, unless it did ``within`` seconds.
+
+        Raises:
+            CragError: as :meth:`verify`; AttestationRejected too where it measures differently.
+        """
+        async with self._proving:
+            if time.monotonic() - self.proved_at <= within:
+                return
+            judgement = await self.verify()
+        admitted = self._judged.values()
+        if admitted and not any(judgement.measures_as(one) for one in admitted):
+            raise AttestationRejected(
+                f"{self.service.url} proves itself as other software than the one that is "
+                "connected.",
+                hint="Its provider may have updated it; connect again.",
+            )
+
+    def distrust(self) -> None:
+        """Admit nothing before a fresh proof."""
+        self._distrusted = True
 
     @contextlib.asynccontextmanager
     async def opened(self) -> AsyncIterator[Judgement]:
@@ -105,6 +137,10 @@ class Link:
             Unreachable: the service or the Trustee does not answer.
             GatewayGone: the ingress does not run.
         """
+        if self._distrusted:
+            async with self._proving:
+                if self._distrusted:
+                    await self.verify()
         judgement = await self._known()
         if judgement is None:
             async with self._lock:

@@ -12,6 +12,7 @@ from typing import Any
 from crag_core.errors import CragError
 from crag_core.gateway.endpoint import Endpoint
 from crag_user.guard.server import Guard
+from crag_user.guard.standing import RECHECK_SECONDS
 from crag_user.link import Link
 from crag_user.service import Service
 from crag_user.trust import Judgement, Trust
@@ -38,6 +39,7 @@ async def opened(
     *,
     served: Callable[[CragError | None], None] | None = None,
     answer_seconds: float | None = None,
+    recheck_seconds: float = RECHECK_SECONDS,
 ) -> AsyncIterator[Opened]:
     """Verify ``service``, start TNG's ingress and the guard; all are gone when the block ends.
 
@@ -45,6 +47,7 @@ async def opened(
         listen: the guard's address; a free one of 127.0.0.1 by default.
         served: see :class:`crag_user.guard.server.Guard`.
         answer_seconds: how long the guard waits for each piece of an answer.
+        recheck_seconds: how often the service proves itself anew while it answers.
 
     Raises:
         CragError: the service was refused or does not answer, or something cannot be started.
@@ -53,7 +56,12 @@ async def opened(
     bound = {} if answer_seconds is None else {"answer_seconds": answer_seconds}
     async with link.opened() as judgement:
         guard = Guard(
-            link, trustee=trust.trustee, insecure=judgement.insecure, served=served, **bound
+            link,
+            trustee=trust.trustee,
+            insecure=judgement.insecure,
+            recheck_seconds=recheck_seconds,
+            served=served,
+            **bound,
         )
         watcher = asyncio.get_running_loop().create_task(link.watch())
         try:

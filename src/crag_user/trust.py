@@ -122,6 +122,14 @@ class Judgement:
         """Whether the evidence was made by software."""
         return self.ear.insecure
 
+    def measures_as(self, other: Judgement) -> bool:
+        """Whether both are about the same software on the same kind of TEE."""
+        from crag_user.history import lasting
+
+        mine, theirs = self.report, other.report
+        same = lasting(mine.measurements) == lasting(theirs.measurements)
+        return same and mine.tee == theirs.tee
+
     def names_key(self, key: str) -> bool:
         """Whether the evidence is bound to the HPKE public key ``key`` (hex) of the egress."""
         config = self.ear.runtime_data.get("hpke_key_config")

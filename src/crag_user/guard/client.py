@@ -101,6 +101,11 @@ class Client:
             self._h11.receive_data(data)
         await asyncio.Event().wait()
 
+    @property
+    def answering(self) -> bool:
+        """Whether a response has begun: no other one can be sent any more."""
+        return self._h11.our_state not in (h11.IDLE, h11.SEND_RESPONSE)
+
     async def respond(self, status: int, reason: bytes, headers: Headers) -> None:
         """Send a response's head."""
         response = h11.Response(status_code=status, reason=reason, headers=headers)
@@ -117,7 +122,7 @@ class Client:
 
     async def refuse(self, error: CragError, *, insecure: bool) -> None:
         """Answer with ``error`` and close; nothing if a response has already begun."""
-        if self._h11.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+        if self.answering:
             return
         headers, body = reply(error, accept=self._accept, insecure=insecure)
         with contextlib.suppress(ClientGone, h11.LocalProtocolError):

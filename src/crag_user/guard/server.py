@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Protocol
 
 import h11
 
@@ -15,6 +15,7 @@ from crag_core.gateway.reasons import StaleKey
 from crag_user.guard.body import Body
 from crag_user.guard.client import Client, ClientGone
 from crag_user.guard.heads import Head, check_connect, check_request, returned
+from crag_user.guard.standing import RECHECK_SECONDS, Prover, until_withdrawn
 from crag_user.guard.upstream import ANSWER_SECONDS, Answer, exchange
 from crag_user.service import Service
 
@@ -32,7 +33,7 @@ class Admission(Protocol):
         """Whether the evidence was made by software."""
 
 
-class Gate(Protocol):
+class Gate(Prover, Protocol):
     """What the guard needs of a link."""
 
     @property
@@ -57,6 +58,8 @@ class Guard:
         gate: admits each request and says where the ingress is.
         trustee: for sentences.
         insecure: mark every response from the start; an admission can only add the mark.
+        answer_seconds: bound on the wait for an answer's head, and for each piece of its body.
+        recheck_seconds: how often the service proves itself anew while an answer is on its way.
         served: called after each request that was for the service, with its error if it had one.
     """
 
@@ -67,12 +70,14 @@ class Guard:
         trustee: str,
         insecure: bool = False,
         answer_seconds: float = ANSWER_SECONDS,
+        recheck_seconds: float = RECHECK_SECONDS,
         served: Callable[[CragError | None], None] | None = None,
     ) -> None:
         self._gate = gate
         self._trustee = trustee
         self._insecure = insecure
         self._answer_seconds = answer_seconds
+        self._recheck_seconds = recheck_seconds
         self._served = served
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -152,7 +157,7 @@ class Guard:
         self._busy.add(task)
         try:
             await body.prefetch()
-            await self._unless_gone(client, body, self._forward(client, head, body))
+            await self._unless_gone(client, body, self._answer(client, head, body))
         except CragError as error:
             self._tell(error)
             raise
@@ -183,9 +188,29 @@ class Guard:
                 with contextlib.suppress(asyncio.CancelledError, Exception):
                     await each
 
-    async def _forward(self, client: Client, head: Head, body: Body) -> None:
+    async def _answer(self, client: Client, head: Head, body: Body) -> None:
         admission = await self._gate.admit()
         self._insecure = self._insecure or admission.insecure
+        await self._while_affirmed(client, self._forward(client, head, body))
+
+    async def _while_affirmed(self, client: Client, work: Coroutine[Any, Any, None]) -> None:
+        """Do ``work``, but cut it where the service does not stand any more."""
+        task = asyncio.ensure_future(work)
+        watcher = asyncio.ensure_future(until_withdrawn(self._gate, self._recheck_seconds))
+        try:
+            await asyncio.wait({task, watcher}, return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                if client.answering:
+                    client.abort()
+                raise watcher.result()
+            await task
+        finally:
+            for each in (task, watcher):
+                each.cancel()
+                with contextlib.suppress(asyncio.CancelledError, Exception):
+                    await each
+
+    async def _forward(self, client: Client, head: Head, body: Body) -> None:
         answer = await self._exchange(head, body)
         try:
             headers = returned(answer.headers, insecure=self._insecure)
