@@ -8,6 +8,7 @@ that neither can be moved or exchanged. ``docs/reference/formats.md`` has the ex
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Iterable, Sequence
 
 from cryptography.exceptions import InvalidTag
@@ -20,6 +21,8 @@ NONCE_BYTES = 12
 TAG_BYTES = 16
 BUCKET = 256
 MAX_PAYLOAD = 64 * 1024 * 1024
+_U32 = struct.Struct(">I").pack
+_ZEROS = [bytes(count) for count in range(BUCKET)]
 
 
 def pad(payload: bytes) -> bytes:
@@ -34,8 +37,8 @@ def pad(payload: bytes) -> bytes:
             f"at most {MAX_PAYLOAD} bytes are accepted.",
             hint="Split the document.",
         )
-    framed = lp(payload)
-    return framed + bytes(-len(framed) % BUCKET)
+    size = len(payload)
+    return b"".join((_U32(size), payload, _ZEROS[-(4 + size) % BUCKET]))
 
 
 def unpad(padded: bytes) -> bytes:
@@ -147,9 +150,22 @@ class RowBinding:
         expires: int | None,
     ) -> bytes:
         """The associated data of one row; see :func:`row_aad`."""
-        moment = b"" if expires is None else expires.to_bytes(8, "big", signed=True)
-        joined = b"".join(map(lp, tags))
-        return b"".join((self._prefix, lp(row_id), lp(iv), lp(vector), lp(joined), lp(moment)))
+        return self.joined(row_id, row_columns(iv, vector), row_ending(tags, expires))
+
+    def joined(self, row_id: bytes, columns: bytes, ending: bytes) -> bytes:
+        """As :meth:`aad`, from :func:`row_columns` and :func:`row_ending`, which rows share."""
+        return b"".join((self._prefix, _U32(len(row_id)), row_id, columns, ending))
+
+
+def row_columns(iv: bytes, vector: bytes) -> bytes:
+    """IV and vector as associated data and digest hold them: ``lp(iv) || lp(vector)``."""
+    return b"".join((_U32(len(iv)), iv, _U32(len(vector)), vector))
+
+
+def row_ending(tags: Sequence[bytes], expires: int | None) -> bytes:
+    """Tags and expiry as associated data and digest hold them: ``lp(tags) || lp(expires)``."""
+    moment = b"" if expires is None else expires.to_bytes(8, "big", signed=True)
+    return lp(b"".join(map(lp, tags))) + lp(moment)
 
 
 def row_aad(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.hmac import HMAC
 
 from crag_core.collection.profile import Profile
 from crag_core.errors import IntegrityViolated
@@ -91,8 +94,21 @@ class Context:
         return SnapshotSigner(self.keys.derive("snapshot/sign"))
 
     @cached_property
-    def _id_keys(self) -> tuple[bytes, bytes]:
-        return self.keys.derive("id/document"), self.keys.derive("id/row")
+    def _document_ids(self) -> HMAC:
+        return HMAC(self.keys.derive("id/document"), hashes.SHA256())
+
+    @cached_property
+    def _row_ids(self) -> HMAC:
+        return HMAC(self.keys.derive("id/row"), hashes.SHA256())
+
+    @cached_property
+    def _set_key(self) -> bytes:
+        return self.keys.derive("sethash")
+
+    @cached_property
+    def tag_key(self) -> bytes:
+        """The key of the tags that stand for labels."""
+        return self.keys.derive("tag")
 
     def document_aad(self, identity: bytes) -> bytes:
         """The associated data of a document."""
@@ -105,21 +121,30 @@ class Context:
 
     def document_id(self, source: str) -> bytes:
         """16 bytes: HMAC-SHA256 of the source, truncated; the same source, the same id."""
-        key = self._id_keys[0]
-        return hmac.digest(key, source.encode("utf-8"), hashlib.sha256)[:ID_BYTES]
+        mac = self._document_ids.copy()
+        mac.update(source.encode("utf-8"))
+        return mac.finalize()[:ID_BYTES]
 
-    def row_id(self, document: bytes, index: int, content: bytes) -> bytes:
-        """16 bytes: HMAC-SHA256 of document, position and content, truncated."""
-        message = lp(document) + index.to_bytes(4, "big") + content
-        return hmac.digest(self._id_keys[1], message, hashlib.sha256)[:ID_BYTES]
+    def row_ids(self, document: bytes, contents: Iterable[bytes]) -> list[bytes]:
+        """16 bytes for each row of a document in reading order: HMAC-SHA256 of document, position
+        and content, truncated.
+        """
+        of_document = self._row_ids.copy()
+        of_document.update(lp(document))
+        found = []
+        for index, content in enumerate(contents):
+            mac = of_document.copy()
+            mac.update(index.to_bytes(4, "big") + content)
+            found.append(mac.finalize()[:ID_BYTES])
+        return found
 
     def empty_set(self) -> SetHash:
         """The set hash of no element."""
-        return SetHash(self.keys.derive("sethash"))
+        return SetHash(self._set_key)
 
     def set_from(self, state: bytes) -> SetHash:
         """The set hash of a stored state."""
-        return SetHash.from_state(self.keys.derive("sethash"), state)
+        return SetHash.from_state(self._set_key, state)
 
     def check(self, stored: StoredSnapshot | None) -> Snapshot:
         """The snapshot of a stored record: signed, of this collection, state and root in accord.

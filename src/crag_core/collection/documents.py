@@ -93,14 +93,15 @@ def seal_document(context: Context, info: DocumentInfo) -> StoredDocument:
         "added": info.added,
         "updated": info.updated,
         "expires": info.expires,
-        "rows": [[identity.hex(), digest.hex()] for identity, digest in info.members],
     }
     text = json.dumps(payload, ensure_ascii=False, separators=(",", ":"))
+    # Hexadecimal needs no escapes, so the long part is joined without the encoder.
+    rows = ",".join([f'["{identity.hex()}","{digest.hex()}"]' for identity, digest in info.members])
+    key = info.key
     nonce, ciphertext = context.document_sealer.seal(
-        text.encode("utf-8"), context.document_aad(info.key)
+        f'{text[:-1]},"rows":[{rows}]}}'.encode(), context.document_aad(key)
     )
-    epoch = context.profile.epoch
-    return StoredDocument(info.key, DOCUMENT_VERSION, epoch, nonce, ciphertext)
+    return StoredDocument(key, DOCUMENT_VERSION, context.profile.epoch, nonce, ciphertext)
 
 
 def open_document(

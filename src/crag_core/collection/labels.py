@@ -17,7 +17,9 @@ def label_tags(context: Context, labels: Mapping[str, str]) -> list[bytes]:
     Raises:
         BadInput: a label is no text or has no UTF-8 form.
     """
-    key = context.keys.derive("tag")
+    if not labels:
+        return []
+    key = context.tag_key
     try:
         for name, value in labels.items():
             (name + value).encode("utf-8")

@@ -11,6 +11,7 @@ import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 from crag_core.collection.context import Context
 from crag_core.collection.documents import document_digest, document_element, open_document
@@ -208,8 +209,9 @@ class _Run:
             total.add(document_element(each.id, document_digest(each)) for each in documents)
             progress = self.progress.plus(total, len(documents), len(rows))
             record = seal_record(self.new, progress)
-            # The order on disk would show which rows belong together, and which they were.
-            secrets.SystemRandom().shuffle(rows)
+            # In the order of the new ids: the order on disk must not show which rows belong
+            # together, nor which they were.
+            rows.sort(key=attrgetter("id"))
             with self.store.writer() as writer:
                 self._hold(writer)
                 writer.insert_rows(self.new.generation, rows)

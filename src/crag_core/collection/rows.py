@@ -1,30 +1,25 @@
-"""One chunk to one row and back; the digest by which a row is known."""
+"""A row opened; the digest by which it is known."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import struct
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any
 
 from crag_core.collection.context import Context
-from crag_core.collection.drafts import ChunkDraft
-from crag_core.errors import BadInput, IntegrityViolated
+from crag_core.errors import IntegrityViolated
 from crag_core.keys import lp
+from crag_core.sealing import row_columns, row_ending
 from crag_core.store.interface import StoredRow
-from crag_core.vectors.checks import unit_matrix
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 _DIGEST_LABEL = lp(b"crag/row-digest/v1")
 _ROW = lp(b"row")
-# As json.dumps makes one for every call; the bytes are the same.
-_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+_U32 = struct.Struct(">I").pack
+_NUMBERS = struct.Struct(">hi").pack
 
 
 @dataclass(frozen=True)
@@ -43,20 +38,31 @@ class RowContent:
 
 def row_digest(row: StoredRow) -> bytes:
     """SHA-256 over every column but the id, so that a row that was moved is recognised."""
-    tags = b"".join(map(lp, row.tags))
-    expires = b"" if row.expires is None else row.expires.to_bytes(8, "big", signed=True)
+    return digest_of(
+        row.version,
+        row.epoch,
+        row_columns(row.iv, row.vector),
+        row.nonce,
+        row.ciphertext,
+        row_ending(row.tags, row.expires),
+    )
+
+
+def digest_of(
+    version: int, epoch: int, columns: bytes, nonce: bytes, ciphertext: bytes, ending: bytes
+) -> bytes:
+    """As :func:`row_digest`, from :func:`row_columns` and :func:`row_ending`, which rows share."""
     return hashlib.sha256(
         b"".join(
             (
                 _DIGEST_LABEL,
-                row.version.to_bytes(2, "big", signed=True),
-                row.epoch.to_bytes(4, "big", signed=True),
-                lp(row.iv),
-                lp(row.vector),
-                lp(row.nonce),
-                lp(row.ciphertext),
-                lp(tags),
-                lp(expires),
+                _NUMBERS(version, epoch),
+                columns,
+                _U32(len(nonce)),
+                nonce,
+                _U32(len(ciphertext)),
+                ciphertext,
+                ending,
             )
         )
     ).digest()
@@ -64,72 +70,12 @@ def row_digest(row: StoredRow) -> bytes:
 
 def row_element(identity: bytes, digest: bytes) -> bytes:
     """What stands for a row in the set hash."""
-    return _ROW + lp(identity) + lp(digest)
+    return b"".join((_ROW, _U32(len(identity)), identity, _U32(len(digest)), digest))
 
 
 def row_name(identity: bytes) -> str:
     """The id as text; what is not 16 bytes long is shown in hexadecimal."""
     return str(uuid.UUID(bytes=identity)) if len(identity) == 16 else identity.hex() or "none"
-
-
-def seal_chunks(
-    context: Context,
-    *,
-    document: bytes,
-    source: str,
-    chunks: Sequence[ChunkDraft],
-    tags: Sequence[bytes],
-    expires: int | None,
-) -> list[StoredRow]:
-    """The rows of a document, in reading order.
-
-    In search mode ``enclave`` the vector, as float16, is sealed before the text, and the columns
-    for vector and IV stay empty.
-
-    Raises:
-        BadInput: a vector of the wrong shape or norm, or a text that has no UTF-8 form.
-    """
-    if not chunks:
-        return []
-    ids = [
-        context.row_id(document, index, _utf8(chunk.text, source))
-        for index, chunk in enumerate(chunks)
-    ]
-    stacked = np.stack([chunk.vector for chunk in chunks])
-    hidden, columns = _vectors(context, stacked, ids)
-    kept, name = tuple(tags), row_name(document)
-    parts = [(ids[index], *columns[index]) for index in range(len(chunks))]
-    texts = context.text_sealer.seal_many(
-        (
-            hidden[index] + _payload(name, source, index, chunk),
-            context.binding.aad(
-                row_id=parts[index][0],
-                iv=parts[index][1],
-                vector=parts[index][2],
-                tags=kept,
-                expires=expires,
-            ),
-        )
-        for index, chunk in enumerate(chunks)
-    )
-    version, epoch = context.row_version, context.profile.epoch
-    return [
-        StoredRow(identity, version, epoch, iv, vector, nonce, ciphertext, kept, expires)
-        for (identity, iv, vector), (nonce, ciphertext) in zip(parts, texts, strict=True)
-    ]
-
-
-def _vectors(
-    context: Context, vectors: NDArray[np.float32], ids: Sequence[bytes]
-) -> tuple[list[bytes], list[tuple[bytes, bytes]]]:
-    """What of each vector is sealed, and what of it stands in the columns IV and vector."""
-    if context.in_enclave:
-        plain = unit_matrix(vectors, context.profile.dimension).astype(">f2")
-        return [vector.tobytes() for vector in plain], [(b"", b"")] * len(plain)
-    sealed = context.cipher.encrypt(vectors, ids)
-    halves = sealed.vectors.astype(">f2")
-    columns = [(iv.tobytes(), half.tobytes()) for iv, half in zip(sealed.ivs, halves, strict=True)]
-    return [b""] * len(columns), columns
 
 
 def open_row(context: Context, row: StoredRow) -> RowContent:
@@ -225,33 +171,3 @@ def decode(identity: bytes, text: bytes) -> RowContent:
         heading=found["heading"],
         metadata=found["metadata"],
     )
-
-
-def _payload(document: str, source: str, index: int, chunk: ChunkDraft) -> bytes:
-    content = {
-        "text": chunk.text,
-        "source": source,
-        "page": chunk.page,
-        "heading": chunk.heading,
-        "document": document,
-        "index": index,
-        "metadata": dict(chunk.metadata),
-    }
-    try:
-        text = _JSON.encode(content)
-    except (TypeError, ValueError):
-        raise BadInput(
-            f"The metadata of chunk {index} of {source} has no JSON form.",
-            hint="Use texts, numbers, true, false, null, lists and objects.",
-        ) from None
-    return _utf8(text, source)
-
-
-def _utf8(text: str, source: str) -> bytes:
-    try:
-        return text.encode("utf-8")
-    except UnicodeEncodeError:
-        raise BadInput(
-            f"A text of {source!a} holds half a character and has no UTF-8 form.",
-            hint="Read the file with its own encoding.",
-        ) from None

@@ -64,10 +64,7 @@ def translate(
     """
     identity = new.document_id(info.source)
     opened = [_open(old, rows.get(key), key, digest) for key, digest in info.members]
-    ids = [
-        new.row_id(identity, index, each.content["text"].encode("utf-8"))
-        for index, each in enumerate(opened)
-    ]
+    ids = new.row_ids(identity, (each.content["text"].encode("utf-8") for each in opened))
     tags = tuple(label_tags(new, info.labels))
     made = _seal(old, new, opened, ids, identity, tags) if opened else []
     members = [(row.id, row_digest(row)) for row in made]

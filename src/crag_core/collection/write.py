@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import secrets
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 from crag_core import snapshot as snapshots
+from crag_core.collection.batch import NewDocument, seal_documents
 from crag_core.collection.context import Context
 from crag_core.collection.documents import (
     DocumentInfo,
@@ -18,18 +19,13 @@ from crag_core.collection.documents import (
 )
 from crag_core.collection.drafts import DocumentDraft, PutResult
 from crag_core.collection.following import refuse_while_rotating
-from crag_core.collection.labels import label_tags
-from crag_core.collection.rows import (
-    open_row,
-    row_digest,
-    row_element,
-    row_name,
-    seal_chunks,
-)
+from crag_core.collection.rows import open_row, row_digest, row_element, row_name
 from crag_core.errors import BadInput, IntegrityViolated
 from crag_core.sethash import SetHash
 from crag_core.snapshot import Snapshot
 from crag_core.store.interface import Store, StoredDocument, StoredRow, StoredSnapshot, Writer
+
+_ID = attrgetter("id")
 
 
 @dataclass
@@ -68,17 +64,22 @@ def put(context: Context, store: Store, drafts: Sequence[DocumentDraft]) -> list
         refuse_while_rotating(context, writer)
         found = {each.id: each for each in writer.documents_by_id(context.generation, ids)}
         changes = Changes()
+        new: dict[bytes, DocumentDraft] = {}
+        known: dict[bytes, DocumentInfo] = {}
         for identity, draft in zip(ids, drafts, strict=True):
             stored = found.get(identity)
-            known = open_document(context, stored) if stored else None
-            if known is not None and _unchanged(known, draft):
-                results.append(PutResult(draft.source, "unchanged", known.chunks))
+            info = open_document(context, stored) if stored else None
+            if info is not None and _unchanged(info, draft):
+                results.append(PutResult(draft.source, "unchanged", info.chunks))
                 continue
-            if stored is not None and known is not None:
-                changes.remove(stored, known)
-            _add(context, changes, identity, draft, known)
-            status = "updated" if known else "added"
-            results.append(PutResult(draft.source, status, len(draft.chunks)))  # type: ignore[arg-type]
+            if stored is not None and info is not None:
+                changes.remove(stored, info)
+                known[identity] = info
+            new[identity] = draft
+            results.append(
+                PutResult(draft.source, "updated" if info else "added", len(draft.chunks))
+            )
+        _add(context, changes, new, known)
         made = _commit(context, writer, changes, locked, current) if changes else current
     context.note(made)
     return results
@@ -188,33 +189,26 @@ def _unchanged(known: DocumentInfo, draft: DocumentDraft) -> bool:
 def _add(
     context: Context,
     changes: Changes,
-    identity: bytes,
-    draft: DocumentDraft,
-    known: DocumentInfo | None,
+    new: Mapping[bytes, DocumentDraft],
+    known: Mapping[bytes, DocumentInfo],
 ) -> None:
-    rows = seal_chunks(
-        context,
-        document=identity,
-        source=draft.source,
-        chunks=draft.chunks,
-        tags=label_tags(context, draft.labels),
-        expires=draft.expires,
-    )
-    members = [(row.id, row_digest(row)) for row in rows]
+    """Seal drafts by their ids; ``known`` has those that take the place of an older version."""
     moment = snapshots.now()
-    info = DocumentInfo(
-        id=row_name(identity),
-        source=draft.source,
-        labels=dict(draft.labels),
-        added=known.added if known else moment,
-        updated=moment,
-        expires=draft.expires,
-        content_tag=draft.content_tag,
-        members=members,
-    )
-    changes.new_rows.extend(rows)
-    changes.new_members.extend(members)
-    changes.new_documents.append(seal_document(context, info))
+    sealed = seal_documents(context, [NewDocument(*each) for each in new.items()])
+    for (identity, draft), (rows, members) in zip(new.items(), sealed, strict=True):
+        info = DocumentInfo(
+            id=row_name(identity),
+            source=draft.source,
+            labels=dict(draft.labels),
+            added=known[identity].added if identity in known else moment,
+            updated=moment,
+            expires=draft.expires,
+            content_tag=draft.content_tag,
+            members=members,
+        )
+        changes.new_rows.extend(rows)
+        changes.new_members.extend(members)
+        changes.new_documents.append(seal_document(context, info))
 
 
 def _commit(
@@ -230,12 +224,10 @@ def _commit(
     _apply(total, changes)
     writer.delete_rows(generation, [identity for identity, _ in changes.old_members])
     writer.delete_documents(generation, [document.id for document in changes.old_documents])
-    shuffle = secrets.SystemRandom().shuffle
-    # The order on disk would show which rows belong to one document, and in which order.
-    shuffle(changes.new_rows)
-    shuffle(changes.new_documents)
-    writer.insert_rows(generation, changes.new_rows)
-    writer.insert_documents(generation, changes.new_documents)
+    # In the order of their ids, which are keyed hashes: the order on disk must not show which rows
+    # belong to one document, nor in which order, and this one also spares the index random access.
+    writer.insert_rows(generation, sorted(changes.new_rows, key=_ID))
+    writer.insert_documents(generation, sorted(changes.new_documents, key=_ID))
     made = current.next(
         rows=current.rows + len(changes.new_rows) - len(changes.old_members),
         documents=current.documents + len(changes.new_documents) - len(changes.old_documents),
@@ -248,6 +240,8 @@ def _commit(
 def _check_old_rows(context: Context, writer: Writer, changes: Changes) -> None:
     """Rows that are taken out must be there as they were put in, or the set hash would be wrong."""
     expected = dict(changes.old_members)
+    if not expected:
+        return
     found = writer.rows_by_id(context.generation, list(expected))
     for row in found:
         if expected.pop(row.id, None) != row_digest(row):

@@ -25,9 +25,10 @@ ROW_SELECT = (
 DOCUMENT_COLUMNS = "id, version, epoch, nonce, ct"
 DOCUMENT_SELECT = "uuid_send(id), version, epoch, nonce, ct"
 
-_I16 = struct.Struct(">h")
 _I32 = struct.Struct(">i")
-_FIXED = struct.Struct(">i16sihii")
+# Number of columns, id, version, epoch, and the length of the next column.
+_FIXED = struct.Struct(">hi16sihiii")
+_HALVES = struct.Struct(">iHH")
 _EXPIRES = struct.Struct(">iq")
 _NO_TAGS = struct.pack(">iii", 0, 0, BYTEA)
 
@@ -39,17 +40,22 @@ def _field(value: bytes) -> bytes:
 def encode_rows(rows: Sequence[StoredRow]) -> bytes:
     """The rows as one COPY BINARY stream over :data:`ROW_COLUMNS`, header and trailer included."""
     parts = [COPY_HEADER]
-    head = _I16.pack(9)
-    for row in rows:
+    fixed, length = _FIXED.pack, _I32.pack
+    endings: dict[tuple[tuple[bytes, ...], int | None], bytes] = {}
+    for identity, version, epoch, iv, vector, nonce, ciphertext, tags, expires in rows:
+        ending = endings.get((tags, expires))
+        if ending is None:
+            ending = endings[tags, expires] = _ending(tags, expires)
         parts += (
-            head,
-            _FIXED.pack(16, row.id, 2, row.version, 4, row.epoch),
-            _field(row.iv),
-            _vector(row.vector),
-            _field(row.nonce),
-            _field(row.ciphertext),
-            _field(_tags(row.tags)),
-            NULL if row.expires is None else _EXPIRES.pack(8, row.expires),
+            fixed(9, 16, identity, 2, version, 4, epoch, len(iv)),
+            iv,
+            _vector_head(len(vector)),
+            vector,
+            length(len(nonce)),
+            nonce,
+            length(len(ciphertext)),
+            ciphertext,
+            ending,
         )
     parts.append(COPY_TRAILER)
     return b"".join(parts)
@@ -58,13 +64,11 @@ def encode_rows(rows: Sequence[StoredRow]) -> bytes:
 def encode_documents(documents: Sequence[StoredDocument]) -> bytes:
     """The documents as one COPY BINARY stream over :data:`DOCUMENT_COLUMNS`."""
     parts = [COPY_HEADER]
-    head = _I16.pack(5)
-    for document in documents:
+    for identity, version, epoch, nonce, ciphertext in documents:
         parts += (
-            head,
-            _FIXED.pack(16, document.id, 2, document.version, 4, document.epoch),
-            _field(document.nonce),
-            _field(document.ciphertext),
+            _FIXED.pack(5, 16, identity, 2, version, 4, epoch, len(nonce)),
+            nonce,
+            _field(ciphertext),
         )
     parts.append(COPY_TRAILER)
     return b"".join(parts)
@@ -132,10 +136,14 @@ def _integer(value: object, size: int) -> int:
     return value if isinstance(value, int) and -limit <= value < limit else -1
 
 
-def _vector(vector: bytes) -> bytes:
-    if not vector:
-        return NULL
-    return struct.pack(">iHH", len(vector) + 4, len(vector) // 2, 0) + vector
+def _vector_head(size: int) -> bytes:
+    """What stands before the ``size`` bytes of a vector; without one the field is null."""
+    return _HALVES.pack(size + 4, size // 2, 0) if size else NULL
+
+
+def _ending(tags: Sequence[bytes], expires: int | None) -> bytes:
+    moment = NULL if expires is None else _EXPIRES.pack(8, expires)
+    return _field(_tags(tags)) + moment
 
 
 def _tags(tags: Sequence[bytes]) -> bytes:

@@ -10,30 +10,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from crag_core.collection import profile as profiles
+from crag_core.collection.batch import NewDocument, seal_documents
 from crag_core.collection.context import Context
 from crag_core.collection.documents import DocumentInfo, open_document, seal_document
-from crag_core.collection.drafts import ChunkDraft
-from crag_core.collection.rows import open_row, opens, row_digest, row_name, seal_chunks
+from crag_core.collection.drafts import ChunkDraft, DocumentDraft
+from crag_core.collection.rows import open_row, opens, row_digest, row_name
 from crag_core.errors import BadInput, IntegrityViolated
-from crag_core.keys import MasterKey
 from crag_core.store.interface import StoredRow
+from support.contexts import DIMENSION, make_context
 from support.database import vector_of
 
-DIMENSION = 8
 DOCUMENT = bytes(range(16))
-
-
-def make_context(name: str = "demo", key: bytes = b"k" * 32, salt: bytes = b"s" * 32) -> Context:
-    profile, keys = profiles.make(
-        name,
-        MasterKey.from_bytes(key),
-        salt=salt,
-        dimension=DIMENSION,
-        search_mode="database",
-        scaling_factor=1.0,
-        approximation_factor=1.0,
-    )
-    return Context(1, name, profile, keys)
 
 
 CONTEXT = make_context()
@@ -43,8 +30,9 @@ def seal(
     context: Context = CONTEXT, *, texts: tuple[str, ...] = ("text",), **fields: Any
 ) -> list[StoredRow]:
     chunks = [ChunkDraft(text, vector_of(text, DIMENSION), page=3, heading="h") for text in texts]
-    given_fields: dict[str, Any] = {"tags": [b"t" * 16], "expires": None, **fields}
-    return seal_chunks(context, document=DOCUMENT, source="a.txt", chunks=chunks, **given_fields)
+    given_fields: dict[str, Any] = {"labels": {"team": "a"}, **fields}
+    made = DocumentDraft("a.txt", b"", chunks, **given_fields)
+    return seal_documents(context, [NewDocument(DOCUMENT, made)])[0].rows
 
 
 (ROW,) = seal()
@@ -54,9 +42,8 @@ def seal(
 @given(st.text(max_size=2000), st.text(max_size=50), st.none() | st.integers(0, 10**6))
 def test_any_text_survives(text: str, heading: str, page: int | None) -> None:
     chunk = ChunkDraft(text, vector_of("x", DIMENSION), page=page, heading=heading)
-    sealed = seal_chunks(
-        CONTEXT, document=DOCUMENT, source="s", chunks=[chunk], tags=[], expires=12
-    )
+    made = DocumentDraft("s", b"", [chunk], expires=12)
+    ((sealed, _),) = seal_documents(CONTEXT, [NewDocument(DOCUMENT, made)])
     content = open_row(CONTEXT, sealed[0])
     assert (content.text, content.heading, content.page) == (text, heading, page)
     assert (content.document_id, content.index, content.source) == (row_name(DOCUMENT), 0, "s")
