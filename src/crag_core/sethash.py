@@ -2,8 +2,9 @@
 
 LtHash16 of Lewi, Kim, Maykov, Weis, "Securing Update Propagation with Homomorphic Hashing"
 (IACR ePrint 2019/227): every element is expanded to 1024 numbers of 16 bits, the state is their
-sum modulo 2^16. Order does not matter; removing undoes adding. The expansion is SHAKE256 keyed with
-the collection's ``sethash`` key, so that nobody else can even evaluate it.
+sum modulo 2^16. Order does not matter; removing undoes adding. The expansion is keyed with the
+collection's ``sethash`` key, so that nobody else can even evaluate it: an HMAC of the element is the
+IV of an AES-256-CTR keystream. ``docs/reference/formats.md`` has the exact bytes.
 """
 
 from __future__ import annotations
@@ -14,15 +15,19 @@ import itertools
 from collections.abc import Iterable
 
 import numpy as np
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.hmac import HMAC
 from numpy.typing import NDArray
 
 from crag_core.errors import IntegrityViolated
 from crag_core.keys import lp
+from crag_core.vectors.keystream import IV_BYTES, Keystream
 
 LANES = 1024
 STATE_BYTES = 2 * LANES
-LABEL = b"crag/sethash/v1"
-_BATCH = 512
+LABEL = b"crag/sethash/v2"
+# Expanded at a time; small enough that what one step writes the next one finds in the cache.
+_BATCH = 64
 
 
 class SetHash:
@@ -32,10 +37,13 @@ class SetHash:
         key: 32 bytes, purpose ``sethash``.
     """
 
-    __slots__ = ("_prefix", "_sum")
+    __slots__ = ("_mac", "_stream", "_sum")
 
     def __init__(self, key: bytes) -> None:
-        self._prefix = hashlib.shake_256(lp(LABEL) + lp(key))
+        labelled = HMAC(key, hashes.SHA256())
+        labelled.update(lp(LABEL))
+        self._stream = Keystream(labelled.copy().finalize(), STATE_BYTES)
+        self._mac = labelled
         self._sum: NDArray[np.uint16] = np.zeros(LANES, dtype="<u2")
 
     @classmethod
@@ -75,7 +83,7 @@ class SetHash:
     def copy(self) -> SetHash:
         """An independent copy."""
         made = object.__new__(SetHash)
-        made._prefix = self._prefix
+        made._mac, made._stream = self._mac, self._stream
         made._sum = self._sum.copy()
         return made
 
@@ -88,13 +96,15 @@ class SetHash:
 
     def _sums(self, elements: Iterable[bytes]) -> Iterable[NDArray[np.uint16]]:
         source = iter(elements)
-        while batch := list(itertools.islice(source, _BATCH)):
-            expanded = b"".join(map(self._expand, batch))
-            table = np.frombuffer(expanded, dtype="<u2").reshape(len(batch), LANES)
-            yield table.sum(axis=0, dtype=np.uint16)
+        batch = list(itertools.islice(source, _BATCH))
+        stream = self._stream.batch(len(batch))
+        while batch:
+            joined = b"".join(map(self._iv, batch))
+            ivs = np.frombuffer(joined, dtype=np.uint8).reshape(len(batch), IV_BYTES)
+            yield stream.words(ivs).sum(axis=0, dtype=np.uint16)
+            batch = list(itertools.islice(source, _BATCH))
 
-    def _expand(self, element: bytes) -> bytes:
-        state = self._prefix.copy()
-        state.update(len(element).to_bytes(4, "big"))
-        state.update(element)
-        return state.digest(STATE_BYTES)
+    def _iv(self, element: bytes) -> bytes:
+        mac = self._mac.copy()
+        mac.update(len(element).to_bytes(4, "big") + element)
+        return mac.finalize()[:IV_BYTES]

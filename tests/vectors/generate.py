@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
-from support.sapr_reference import Reference, f32, f32_bytes, hkdf, lp  # noqa: E402
+from support.sapr_reference import Reference, aes_ctr, f32, f32_bytes, hkdf, lp  # noqa: E402
 
 MASTER = b"test-masterkey-12345"
 COLLECTION = "向量 vectors"
@@ -177,10 +177,11 @@ def formats() -> dict[str, Any]:
 
 
 def lthash(key: bytes, elements: list[bytes]) -> bytes:
-    lanes = [0] * 1024
+    lanes, label = [0] * 1024, lp(b"crag/sethash/v2")
+    stream_key = hmac.digest(key, label, hashlib.sha256)
     for element in elements:
-        message = lp(b"crag/sethash/v1") + lp(key) + lp(element)
-        expanded = struct.unpack("<1024H", hashlib.shake_256(message).digest(2048))
+        iv = hmac.digest(key, label + lp(element), hashlib.sha256)[:12]
+        expanded = struct.unpack("<1024H", aes_ctr(stream_key, iv, 2048))
         lanes = [(a + b) % 65536 for a, b in zip(lanes, expanded, strict=True)]
     return struct.pack("<1024H", *lanes)
 
