@@ -111,7 +111,6 @@ class Play:
             "CRAG_PROVIDER_TRUSTEE_URL": trustees["provider"]["url"],
             "CRAG_PROVIDER_ALT_KEY_ID": DATA_KEY,
             "CRAG_PROVIDER_ALT_TRUSTEE_URL": trustees["owner"]["url"],
-            "CRAG_PROVIDER_REQUIRE_ANCHOR": "1",
             "CRAG_PROVIDER_INSECURE_SAMPLE_EVIDENCE": "1",
         }
         self.lap("model")

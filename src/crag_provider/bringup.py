@@ -107,8 +107,8 @@ def _bring_up(
         )
     if keys.anchor is None:
         warn(
-            "The owner's Trustee releases no anchor: documents rolled back to an earlier state "
-            "before this start would not be noticed."
+            "--no-require-anchor, and the owner's Trustee releases no anchor: documents rolled "
+            "back to an earlier state before this start would not be noticed."
         )
     model = None
     if settings.volume is not None and keys.model is not None:

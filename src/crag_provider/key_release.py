@@ -48,7 +48,7 @@ def released_keys(
         IntegrityViolated: the data key is not the one with the pinned check value.
         Unreachable: a Trustee does not answer within 30 s.
         BadInput: what came back is no key.
-        CragError: no such resource.
+        CragError: no such resource; or no anchor, where one is required (code ``no-anchor``).
     """
     keys = ReleasedKeys(Secret(b""))
     try:
@@ -100,9 +100,11 @@ def _anchor(client: Any, settings: ProviderSettings) -> str | None:
     try:
         raw: bytes = client.fetch(name)
     except CragError as error:
-        missing = error.code == "resource-missing" or isinstance(error, PolicyDenied)
-        if settings.require_anchor or not missing:
+        missing = error.code == "resource-missing"
+        if not missing and not isinstance(error, PolicyDenied):
             raise
+        if settings.require_anchor:
+            raise _withheld(name, missing) from None
         return None
     try:
         if len(raw) > _MAX_ANCHOR_BYTES:
@@ -111,6 +113,19 @@ def _anchor(client: Any, settings: ProviderSettings) -> str | None:
         return raw.decode()
     except (ValueError, RecursionError):
         raise _no_anchor(name) from None
+
+
+def _withheld(name: str, missing: bool) -> CragError:
+    """Trustees refuse what is missing and what is forbidden in one way, so both are told."""
+    kind = CragError if missing else PolicyDenied
+    return kind(
+        f"The owner's Trustee gives no anchor ({name}), without which nobody would notice "
+        "documents rolled back to an earlier state before this start.",
+        hint="The owner runs 'crag-owner key push' once more after an ingest, and releases it with "
+        f"'trustee policy apply --resource {name}' beside the key. --no-require-anchor starts "
+        "without it.",
+        code="no-anchor",
+    )
 
 
 def _no_anchor(name: str) -> BadInput:

@@ -62,9 +62,10 @@ _OPTIONS = (
         "at the end of --alt-key-id becomes -snapshot.",
     ),
     option(
-        "--require-anchor",
-        is_flag=True,
-        help="Fail where the owner's Trustee has no anchor, instead of warning.",
+        "--require-anchor/--no-require-anchor",
+        default=True,
+        help="Whether to refuse to start where the owner's Trustee gives no anchor, without which "
+        "nobody notices documents rolled back before the start.",
     ),
     option("--data-key-check", metavar="KCV", help="Check value that the data key must have."),
     option("--collection", default="documents", help="The owner's collection."),

@@ -41,7 +41,7 @@ class ProviderSettings:
     collection: str
     data_key_check: str = ""
     snapshot_id: str = ""
-    require_anchor: bool = False
+    require_anchor: bool = True
     volume: Path | None = None
     mount_point: Path | None = None
     model_access: str = "auto"

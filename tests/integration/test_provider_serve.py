@@ -252,15 +252,17 @@ def test_what_is_no_anchor_is_refused(place: World) -> None:
         place.push_data_key()
 
 
-def test_a_missing_anchor_is_a_warning_or_a_refusal_as_wanted(place: World) -> None:
+def test_a_missing_anchor_is_a_refusal_or_a_warning_as_wanted(place: World) -> None:
     with place.owners.admin() as admin:
         admin.delete_resource(ANCHOR)
     try:
-        with place.provider.serving():
-            assert "no anchor" in (place.provider.work / "serve.log").read_text()
-        place.provider.settings["CRAG_PROVIDER_REQUIRE_ANCHOR"] = "1"
+        said = refused(place, 1)
+        assert said["code"] == "no-anchor"
+        assert "crag-owner key push" in str(said["hint"])
+        place.provider.settings["CRAG_PROVIDER_REQUIRE_ANCHOR"] = "0"
         place.allow()
-        refused(place, 1)
+        with place.provider.serving():
+            assert "releases no anchor" in (place.provider.work / "serve.log").read_text()
     finally:
         place.provider.settings.pop("CRAG_PROVIDER_REQUIRE_ANCHOR", None)
         place.push_data_key()

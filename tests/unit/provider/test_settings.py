@@ -35,7 +35,7 @@ BASE = ProviderSettings(
         {"collection": "other"},
         {"data_key_check": "kcv1:00"},
         {"snapshot_id": "kbs:///default/crag/other"},
-        {"require_anchor": True},
+        {"require_anchor": False},
         {"llm": "extractive"},
         {"llm": "http://127.0.0.1:1/v1"},
         {"llm_model": "other"},
@@ -47,6 +47,8 @@ BASE = ProviderSettings(
         {"insecure_sample_evidence": True},
         {"trustee_policy": "other"},
         {"embedder_url": "http://other"},
+        {"gpu_evidence": "require"},
+        {"key_source": "cdh"},
     ],
 )
 def test_whatever_decides_what_is_done_is_measured(change: dict[str, Any]) -> None:
@@ -62,6 +64,10 @@ def test_whatever_decides_what_is_done_is_measured(change: dict[str, Any]) -> No
         {"model_access": "memory"},
         {"llm_threads": 3},
         {"llm_parallel": 3},
+        {"evidence": "agent"},
+        {"agent_url": "http://127.0.0.1:9"},
+        {"cdh_config": Path("/x")},
+        {"sys_root": Path("/x")},
     ],
 )
 def test_addresses_paths_and_sizes_of_the_machine_are_not(change: dict[str, Any]) -> None:
