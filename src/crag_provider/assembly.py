@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from crag_core.attestation.evidence import EvidenceSource
+from crag_core.attestation.evidence import MeasuringSource
 from crag_core.attestation.measurement import Measurement
 from crag_provider.api.app import api, health
 from crag_provider.api.server import LoopbackServer
@@ -35,7 +35,7 @@ class Parts:
 def assemble(
     settings: ProviderSettings,
     measurement: Measurement,
-    source: EvidenceSource,
+    source: MeasuringSource,
     llm: LlmEndpoint | None,
     library: Library,
 ) -> Parts:
@@ -43,7 +43,8 @@ def assemble(
     style = settings.style
     digests = {event.name: event.digest.hex() for event in measurement.events}
     receipts = ReceiptBook(
-        Provenance(digests.get("model", ""), source.tee, measurement.register().hex())
+        Provenance(digests.get("model", ""), source.tee, source.register),
+        current=lambda: source.register,
     )
     service = RagService(
         answerer=Answerer(library, style, answer_chain(llm, style) if llm else None),

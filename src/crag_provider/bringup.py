@@ -1,8 +1,8 @@
 """Bring the service up step by step, and take all of it down whatever happens.
 
-Order: measure, evidence source, keys, check values, model, language model, collection, API,
-gateway. Nothing that a user could reach listens before the last step; every step's undoing is
-registered as soon as the step is done.
+Order: measure, evidence source, the machine's register, keys, check values, model, language model,
+collection, API, gateway. Nothing that a user could reach listens before the last step; every step's
+undoing is registered as soon as the step is done.
 """
 
 from __future__ import annotations
@@ -82,15 +82,24 @@ def _bring_up(
     from crag_core.attestation.server import AttesterServer
     from crag_provider.assembly import assemble
     from crag_provider.egress import egress, require_free
+    from crag_provider.evidence import evidence_source
     from crag_provider.key_release import released_keys
     from crag_provider.library import opened_library
     from crag_provider.llm.starting import started_llm
-    from crag_provider.measuring import evidence_source, measure
+    from crag_provider.measuring import measure
     from crag_provider.model.opening import open_model
 
     require_free(settings.listen)
     measurement = measure(settings, say)
-    source = evidence_source(settings, measurement)
+    chosen = evidence_source(settings, measurement, say)
+    source = chosen.source
+    if chosen.kind == "sample":
+        warn(
+            "the evidence of this service is made by software and proves nothing: use it for "
+            "trying, never for documents that matter."
+        )
+    if source.measure():
+        say("extended the machine's runtime register by the measurement")
     attester = stack.enter_context(AttesterServer(source))
     keys = released_keys(settings, source, say)
     stack.callback(keys.wipe)

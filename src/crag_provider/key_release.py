@@ -54,10 +54,11 @@ def released_keys(
     try:
         if settings.needs_model:
             say("attesting to the provider's Trustee for the model's key")
-            with _client(settings.trustee_url, source, settings.trustee_ca) as client:
+            with _client(settings, settings.trustee_url, source, settings.trustee_ca) as client:
                 keys.model = Secret(client.fetch(settings.model_key_id))
         say("attesting to the owner's Trustee for the data key")
-        with _client(settings.alt_trustee_url, source, settings.alt_trustee_ca) as client:
+        url, ca = settings.alt_trustee_url, settings.alt_trustee_ca
+        with _client(settings, url, source, ca) as client:
             keys.data = Secret(client.fetch(settings.alt_key_id))
             require_check_value(keys.data, settings.data_key_check)
             keys.anchor = _anchor(client, settings)
@@ -67,8 +68,14 @@ def released_keys(
     return keys
 
 
-def _client(url: str, source: EvidenceSource, ca: Path | None) -> Any:
+def _client(settings: ProviderSettings, url: str, source: EvidenceSource, ca: Path | None) -> Any:
+    """Whatever fetches the keys: the key broker's client, or the agent's data hub."""
     from crag_core.trustee.kbs import KbsClient
+
+    if settings.key_source == "cdh":
+        from crag_provider.data_hub import DataHub
+
+        return DataHub(settings.agent_url, settings.cdh_config, url)
 
     return KbsClient(url, source, ca=ca, total=FETCH_SECONDS)
 
@@ -100,7 +107,8 @@ def _anchor(client: Any, settings: ProviderSettings) -> str | None:
     try:
         raw: bytes = client.fetch(name)
     except CragError as error:
-        missing = error.code == "resource-missing"
+        # The data hub has just given the key, and does not tell why it gives no anchor.
+        missing = error.code in ("resource-missing", "cdh-refused")
         if not missing and not isinstance(error, PolicyDenied):
             raise
         if settings.require_anchor:

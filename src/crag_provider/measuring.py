@@ -1,4 +1,4 @@
-"""Measure what this service is: software, model, configuration; and name its evidence."""
+"""Measure what this service is: software, model, configuration."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crag_core.errors import NotSupported
+from crag_provider.data_hub import PROGRAM, hub_program
 from crag_provider.model.mount import fuse_missing
 from crag_provider.settings import ProviderSettings
 
 if TYPE_CHECKING:
-    from crag_core.attestation.evidence import EvidenceSource
     from crag_core.attestation.measurement import Measurement
 
 # Variables by which code gets into a process, or other code than the measured one is imported.
@@ -39,7 +39,7 @@ def programs(settings: ProviderSettings) -> dict[str, Path]:
     """The programs that the service starts beside Python, name to path.
 
     Raises:
-        NotSupported: the gateway's program is missing.
+        NotSupported: the gateway's or the data hub's program is missing.
     """
     from crag_core.gateway.binary import find_tng
 
@@ -48,6 +48,10 @@ def programs(settings: ProviderSettings) -> dict[str, Path]:
         located = shutil.which("gocryptfs")
         if located:
             found["gocryptfs"] = Path(located)
+    if settings.key_source == "cdh":
+        hub = hub_program(settings.cdh_config)
+        if hub is not None:
+            found[PROGRAM] = hub
     return found
 
 
@@ -103,20 +107,3 @@ def measure(
     settled = {**settings.measured(), "process": process()}
     events.append(Event("configuration", configuration(settled)))
     return Measurement(events)
-
-
-def evidence_source(settings: ProviderSettings, measurement: Measurement) -> EvidenceSource:
-    """The evidence of this machine's TEE, or sample evidence where that is asked for.
-
-    Raises:
-        NotSupported: there is no TEE that crag knows, and sample evidence is not asked for.
-    """
-    from crag_core.attestation.evidence import SampleSource
-
-    if not settings.insecure_sample_evidence:
-        raise NotSupported(
-            "This machine has no TEE that this release of crag takes evidence from.",
-            hint="To try crag without one, add --insecure-sample-evidence: everybody who verifies "
-            "will see that nothing vouches for such evidence.",
-        )
-    return SampleSource(measurement)

@@ -16,6 +16,8 @@ from crag_core.command import option, session
 from crag_core.config import read_secret_file
 from crag_core.errors import BadInput, UsageError
 from crag_provider import envfile
+from crag_provider.evidence_options import OPTIONS as EVIDENCE_OPTIONS
+from crag_provider.evidence_options import evidence_settings
 from crag_provider.settings import (
     DEFAULT_K,
     MAX_K,
@@ -138,11 +140,7 @@ _OPTIONS = (
         default=ROTATION_SECONDS,
         help="How long a gateway key is current; a withdrawn verdict counts after twice that.",
     ),
-    option(
-        "--insecure-sample-evidence",
-        is_flag=True,
-        help="Attest with software-made evidence where there is no TEE. For trying only.",
-    ),
+    *EVIDENCE_OPTIONS,
     option(
         "--trustee-ca", type=PATH, metavar="FILE", help="Authorities for https to your Trustee."
     ),
@@ -215,7 +213,7 @@ def _settings(**given: Any) -> ProviderSettings:
         fetch=given["fetch"],
         listen=_listen(given["listen"], given["service_port"]),
         rotation_seconds=given["rotation_seconds"],
-        insecure_sample_evidence=given["insecure_sample_evidence"],
+        **evidence_settings(given, needs_model),
         trustee_ca=given["trustee_ca"],
         alt_trustee_ca=given["alt_trustee_ca"],
         trustee_policy=given["trustee_policy"],

@@ -8,7 +8,7 @@ import hashlib
 import secrets
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -56,7 +56,8 @@ class Provenance:
     """What stays the same for all receipts of one service.
 
     ``model_digest``: SHA-256 hex of the model's measured content, empty where no model is used;
-    ``tee``: kind of evidence; ``register``: the measurement register, hex.
+    ``tee``: kind of evidence; ``register``: the register of the machine, hex, by which its evidence
+    can be recognised: RTMR3 of a TD.
     """
 
     model_digest: str
@@ -68,10 +69,14 @@ class ReceiptBook:
     """Signs receipts with an Ed25519 key of this process and remembers the latest 10 000.
 
     A receipt holds hashes and identifiers, never a question, an answer or a text.
+
+    Args:
+        current: the register as the latest evidence shows it, where others may extend it too.
     """
 
-    def __init__(self, provenance: Provenance) -> None:
+    def __init__(self, provenance: Provenance, current: Callable[[], str] | None = None) -> None:
         self._provenance = provenance
+        self._current = current or (lambda: provenance.register)
         self._key = Ed25519PrivateKey.generate()
         self._kept: OrderedDict[str, dict[str, Any]] = OrderedDict()
         self._lock = threading.Lock()
@@ -120,7 +125,7 @@ class ReceiptBook:
             "policy": {"decision": "allow", "rule": "none"},
             "evidence": {
                 "tee": self._provenance.tee,
-                "measurement": self._provenance.register,
+                "measurement": self._current(),
             },
             "key": self.jwk,
         }

@@ -21,11 +21,6 @@ def serve(settings: ProviderSettings, database: DatabaseSettings) -> None:
     from crag_provider.bringup import serve as run
 
     out = console()
-    if settings.insecure_sample_evidence:
-        out.warn(
-            "the evidence of this service is made by software and proves nothing: use it for "
-            "trying, never for documents that matter."
-        )
 
     def step(text: str) -> None:
         out.note(text)

@@ -17,6 +17,8 @@ LLM_KINDS = ("llamacpp", "extractive", "vllm")
 DEFAULT_K = 5
 MAX_K = 20
 ROTATION_SECONDS = 30
+AGENT_URL = "http://127.0.0.1:8006"
+SYS_ROOT = Path("/sys")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +34,10 @@ class ProviderSettings:
         volume: folder of the encrypted model.
         llm: one of :data:`LLM_KINDS`, or the URL of an OpenAI-compatible server on loopback.
         k: passages retrieved for a question; ``fetch``: rows the database returns for re-ranking.
+        evidence: ``auto``, ``tdx``, ``agent`` or ``sample``; ``agent_url``: the agent's interface.
+        gpu_evidence: ``require``, ``if-present`` or ``none``.
+        key_source: ``kbs``, or ``cdh`` for the agent's confidential data hub (``cdh_config``).
+        sys_root: where the kernel's sysfs and configfs are.
     """
 
     trustee_url: str
@@ -57,6 +63,12 @@ class ProviderSettings:
     listen: str = "127.0.0.1:8000"
     rotation_seconds: int = ROTATION_SECONDS
     insecure_sample_evidence: bool = False
+    evidence: str = "auto"
+    agent_url: str = AGENT_URL
+    gpu_evidence: str = "if-present"
+    key_source: str = "kbs"
+    cdh_config: Path | None = None
+    sys_root: Path = SYS_ROOT
     trustee_ca: Path | None = None
     alt_trustee_ca: Path | None = None
     trustee_policy: str = ""
@@ -116,6 +128,10 @@ class ProviderSettings:
             "gateway": {"mode": "ohttp", "rotation_seconds": self.rotation_seconds},
             "policy": self.trustee_policy or "default",
             "insecure_sample_evidence": self.insecure_sample_evidence,
+            # Which of the machine's interfaces makes the evidence is not measured: whoever
+            # verifies it sees what it is. Whether GPUs must attest, and who fetches keys, is.
+            "gpu_evidence": self.gpu_evidence,
+            "key_source": self.key_source,
         }
 
 

@@ -175,6 +175,23 @@ def verify_tdx_evidence(
     )
 
 
+def hardware_reference_values(evidence: Mapping[str, Any]) -> dict[str, list[str]]:
+    """What a Trustee must know of the TD itself: firmware, module and boot chain, from the quote.
+
+    Returns:
+        ``{"tdx.mr_td", "tdx.mr_seam", "tdx.rtmr_0" to "tdx.rtmr_2": [hex]}``; nothing for evidence
+        that has no quote. The quote is not verified.
+
+    Raises:
+        AttestationRejected: the quote is malformed.
+    """
+    if "quote" not in evidence:
+        return {}
+    quote = parse_quote(_bytes(evidence, "quote", MAX_LOG) or b"")
+    names = ("mr_td", "mr_seam", "rtmr0", "rtmr1", "rtmr2")
+    return {f"tdx.{name.replace('rtmr', 'rtmr_')}": [quote.fields[name].hex()] for name in names}
+
+
 def _bytes(evidence: Mapping[str, Any], name: str, limit: int) -> bytes | None:
     value = evidence.get(name)
     if value is None:
