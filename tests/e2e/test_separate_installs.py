@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import venv
@@ -15,7 +16,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="session")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The four wheels, built from this source."""
+    """The four wheels that every installation is made of, built from this source."""
     folder = tmp_path_factory.mktemp("wheels")
     for package in ("core", "owner", "provider", "user"):
         subprocess.run(
@@ -39,14 +40,33 @@ def test_a_wheel_holds_its_own_package_with_its_data(wheels: Path, package: str)
             assert f"crag_{package}/{path.relative_to(source).as_posix()}" in names
 
 
+@pytest.mark.skipif(not shutil.which("cc"), reason="there is no C compiler")
+def test_the_kernels_wheel_holds_its_library_and_needs_nothing(tmp_path: Path) -> None:
+    source = tmp_path / "crag_kernel"
+    shutil.copytree(PROJECT / "src" / "crag_kernel", source)
+    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*pip, "-w", tmp_path, source], check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("crag_kernel-*.whl")
+    assert "-cp311-abi3-" in wheel.name
+    packed = zipfile.ZipFile(wheel)
+    inside = {name for name in packed.namelist() if ".dist-info" not in name}
+    names = ("__init__.py", "_native.abi3.so", "_native.pyi", "py.typed")
+    assert inside == {f"crag_kernel/{name}" for name in names}
+    (about,) = (name for name in packed.namelist() if name.endswith("METADATA"))
+    assert "Requires-Dist" not in packed.read(about).decode()
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     ("role", "absent"),
     [
-        ("owner", ["openai", "xllamacpp", "fastapi", "crag_provider", "crag_user"]),
-        ("provider", ["crag_owner", "crag_user"]),
-        ("user", ["numpy", "langchain_core", "psycopg", "crag_owner", "crag_provider"]),
+        ("owner", ["openai", "xllamacpp", "fastapi", "crag_kernel", "crag_provider", "crag_user"]),
+        ("provider", ["crag_kernel", "crag_owner", "crag_user"]),
+        (
+            "user",
+            ["numpy", "langchain_core", "psycopg", "crag_kernel", "crag_owner", "crag_provider"],
+        ),
     ],
 )
 def test_a_role_installs_alone_from_its_lock(

@@ -15,6 +15,7 @@ SOURCE = Path(__file__).parents[2] / "src"
 ROLES = ("crag_owner", "crag_provider", "crag_user")
 FORBIDDEN = {
     "crag_core": set(ROLES),
+    "crag_kernel": {"crag_core", *ROLES},
     "crag_owner": {"crag_provider", "crag_user"},
     "crag_provider": {"crag_owner", "crag_user"},
     "crag_user": {"crag_owner", "crag_provider"},

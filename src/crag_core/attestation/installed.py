@@ -27,7 +27,7 @@ from crag_core.attestation.canonical import canonical_json
 from crag_core.errors import IntegrityViolated, NotSupported
 
 SOFTWARE_FORMAT = "crag/software/v1"
-OWN = ("crag-core", "crag-owner", "crag-provider", "crag-user")
+OWN = ("crag-core", "crag-kernel", "crag-owner", "crag-provider", "crag-user")
 # Beside the modules in a source tree, and never read at run time.
 _NOT_RUN = {"pyproject.toml", "README.md"}
 _OF_THE_INSTALLER = {"RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json"}

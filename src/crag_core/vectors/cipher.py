@@ -7,7 +7,7 @@ a secret rotation Q: ``c = s * Q(x) + noise(key, iv)``, the noise uniform in a b
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crag_core.keys import CollectionKeys, MasterKey
+from crag_core.vectors.arithmetic import Arithmetic
 from crag_core.vectors.checks import (
     UNIT_TOLERANCE,
     check_dimension,
@@ -24,13 +25,12 @@ from crag_core.vectors.checks import (
     unit_row,
 )
 from crag_core.vectors.ivs import IvMaker
-from crag_core.vectors.noise import BallNoise, NoiseBatch
+from crag_core.vectors.kernel import fastest
+from crag_core.vectors.noise import BallNoise
 from crag_core.vectors.rotation import Rotation
 
 SCHEME = "sapr-v1"
 SCHEME_VERSION = 1
-_CHUNK_ROWS = 384
-_CHUNK_VALUES = 1 << 22
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +49,15 @@ class VectorCipher:
         dimension: d, 1 to 16 000.
         scaling_factor: s, 2^-8 to 2^8; no security comes from it.
         approximation_factor: beta, not negative; 0 adds no noise.
+        arithmetic: what computes; by default the compiled kernel where it is installed. The bits
+            are the same.
 
     Raises:
         BadInput: a parameter is out of its range.
     """
 
     __slots__ = (
-        "_chunk",
+        "_arithmetic",
         "_noise",
         "_query_ivs",
         "_query_noise",
@@ -73,6 +75,7 @@ class VectorCipher:
         dimension: int,
         scaling_factor: float = 1.0,
         approximation_factor: float = 1.0,
+        arithmetic: Arithmetic | None = None,
     ) -> None:
         check_dimension(dimension)
         check_factors(scaling_factor, approximation_factor)
@@ -87,7 +90,7 @@ class VectorCipher:
         self._query_noise = BallNoise(query_key, self.dimension, radius)
         self._row_ivs = IvMaker(keys.derive("vector/iv", 32, extra))
         self._query_ivs = IvMaker(keys.derive("vector/query-iv", 32, extra))
-        self._chunk = min(_CHUNK_ROWS, _CHUNK_VALUES // self.dimension)
+        self._arithmetic = fastest() if arithmetic is None else arithmetic
 
     @classmethod
     def from_master_key(
@@ -99,6 +102,7 @@ class VectorCipher:
         dimension: int,
         scaling_factor: float = 1.0,
         approximation_factor: float = 1.0,
+        arithmetic: Arithmetic | None = None,
     ) -> VectorCipher:
         """The cipher of ``collection`` under a master key's bytes.
 
@@ -111,6 +115,7 @@ class VectorCipher:
             dimension: d, 1 to 16 000.
             scaling_factor: s.
             approximation_factor: beta.
+            arithmetic: as for the class.
 
         Raises:
             BadInput: a parameter is out of its range.
@@ -121,7 +126,13 @@ class VectorCipher:
             dimension=dimension,
             scaling_factor=scaling_factor,
             approximation_factor=approximation_factor,
+            arithmetic=arithmetic,
         )
+
+    @property
+    def compiled(self) -> bool:
+        """Whether the compiled kernel computes; the bits are those of numpy."""
+        return self._arithmetic.compiled
 
     def encrypt(
         self, vectors: Any, ids: Sequence[bytes], *, tolerance: float = UNIT_TOLERANCE
@@ -142,11 +153,7 @@ class VectorCipher:
         plain = unit_matrix(vectors, self.dimension, tolerance)
         ivs = self._row_ivs.for_rows(plain, ids)
         result = np.empty(plain.shape, dtype=np.float16)
-        rows = min(self._chunk, len(plain))
-        noise = self._noise.batch(rows)
-        buffer = np.empty((rows, self.dimension), dtype=np.float32)
-        for part in self._parts(len(plain)):
-            result[part] = self._perturb(plain[part], ivs[part], noise, buffer)
+        self._perturb(plain, ivs, self._noise, result)
         return SealedVectors(result, ivs)
 
     def encrypt_float32(
@@ -156,9 +163,7 @@ class VectorCipher:
         plain = unit_matrix(vectors, self.dimension)
         ivs = self._row_ivs.for_rows(plain, ids)
         result = np.empty(plain.shape, dtype=np.float32)
-        noise = self._noise.batch(min(self._chunk, len(plain)))
-        for part in self._parts(len(plain)):
-            self._perturb(plain[part], ivs[part], noise, result[part])
+        self._perturb(plain, ivs, self._noise, result)
         return result, ivs
 
     def decrypt(self, vectors: Any, ivs: Any) -> NDArray[np.float32]:
@@ -171,7 +176,7 @@ class VectorCipher:
         Raises:
             BadInput: wrong shape or type, or values that are not finite.
         """
-        return self._rotation.backward(self.denoise(vectors, ivs))
+        return self._arithmetic.backward(self._rotation, self.denoise(vectors, ivs))
 
     def denoise(self, vectors: Any, ivs: Any) -> NDArray[np.float32]:
         """The rotated plaintext ``Q(x)``, float32[n, d]: noise and scale removed, arguments as
@@ -180,13 +185,8 @@ class VectorCipher:
         Raises:
             BadInput: wrong shape or type, or values that are not finite.
         """
-        rotated, checked = sealed_matrix(vectors, ivs, self.dimension)
-        noise = self._noise.batch(min(self._chunk, len(rotated)))
-        for part in self._parts(len(rotated)):
-            noise.subtract_from(rotated[part], checked[part])
-        if self.scaling_factor != 1.0:
-            rotated /= np.float32(self.scaling_factor)
-        return rotated
+        values, checked = sealed_matrix(vectors, ivs, self.dimension)
+        return self._arithmetic.denoise(self._noise, values, checked, self.scaling_factor)
 
     def rotate(self, vectors: Any) -> NDArray[np.float32]:
         """``Q(x)`` without scale and noise, float32 of the shape given, [n, d] or [d].
@@ -197,10 +197,10 @@ class VectorCipher:
             BadInput: wrong shape, not finite or not unit norm.
         """
         given = np.asarray(vectors)
-        if given.ndim == 1:
-            row: NDArray[np.float32] = self._rotation.forward(unit_row(given, self.dimension))[0]
-            return row
-        return self._rotation.forward(unit_matrix(given, self.dimension))
+        single = given.ndim == 1
+        plain = (unit_row if single else unit_matrix)(given, self.dimension)
+        rotated = self._arithmetic.forward(self._rotation, plain)
+        return rotated.reshape(self.dimension) if single else rotated
 
     def encrypt_query(self, vector: Any) -> NDArray[np.float32]:
         """Encrypt a question's vector, floats [d] of unit norm, to float32[d].
@@ -212,12 +212,9 @@ class VectorCipher:
             BadInput: wrong shape, not finite or not unit norm.
         """
         plain = unit_row(vector, self.dimension)
-        rotated = self._rotation.forward(plain)
-        if self.scaling_factor != 1.0:
-            rotated *= np.float32(self.scaling_factor)
-        self._query_noise.batch(1).add_to(rotated, self._query_ivs.for_queries(plain))
-        result: NDArray[np.float32] = rotated[0]
-        return result
+        result = np.empty(plain.shape, dtype=np.float32)
+        self._perturb(plain, self._query_ivs.for_queries(plain), self._query_noise, result)
+        return result.reshape(self.dimension)
 
     def scores(self, query: Any, vectors: Any, ivs: Any) -> NDArray[np.float32]:
         """Inner products float32[n] of a plaintext query [d] with the plaintexts of n rows.
@@ -235,17 +232,10 @@ class VectorCipher:
         self,
         plain: NDArray[np.float32],
         ivs: NDArray[np.uint8],
-        noise: NoiseBatch,
-        buffer: NDArray[np.float32],
-    ) -> NDArray[np.float32]:
-        target = self._rotation.forward(plain, out=buffer[: len(plain)])
-        if self.scaling_factor != 1.0:
-            target *= np.float32(self.scaling_factor)
-        noise.add_to(target, ivs)
-        return target
-
-    def _parts(self, rows: int) -> Iterator[slice]:
-        return (slice(start, start + self._chunk) for start in range(0, rows, self._chunk))
+        noise: BallNoise,
+        result: NDArray[Any],
+    ) -> None:
+        self._arithmetic.encrypt(self._rotation, noise, plain, ivs, self.scaling_factor, result)
 
     def __repr__(self) -> str:
         return (

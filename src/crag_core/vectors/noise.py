@@ -24,10 +24,8 @@ EXTRA_NORMALS = 2
 
 
 @functools.cache
-def noise_table() -> NDArray[np.float32]:
-    """The table ``T[i] = rint(7000 * inverse_normal_cdf((i + 0.5) / 65536))`` as float32[65536].
-
-    The packaged file holds little-endian int16; float32 holds these integers exactly.
+def noise_integers() -> NDArray[np.int16]:
+    """The table ``T[i] = rint(7000 * inverse_normal_cdf((i + 0.5) / 65536))`` as int16[1, 65536].
 
     Raises:
         IntegrityViolated: the installed file is not the published one. With another table every
@@ -39,7 +37,15 @@ def noise_table() -> NDArray[np.float32]:
             f"The noise table {TABLE_FILE} of crag-core is not the published one.",
             hint="Install crag-core again.",
         )
-    table = np.frombuffer(raw, dtype="<i2").astype(np.float32)
+    table = np.frombuffer(raw, dtype="<i2").astype(np.int16).reshape(1, TABLE_ENTRIES)
+    table.setflags(write=False)
+    return table
+
+
+@functools.cache
+def noise_table() -> NDArray[np.float32]:
+    """The table as float32[65536], exactly; see :func:`noise_integers`."""
+    table: NDArray[np.float32] = noise_integers()[0].astype(np.float32)
     table.setflags(write=False)
     return table
 
@@ -56,10 +62,10 @@ class BallNoise:
         radius: of the ball; scaling factor times approximation factor over 4.
     """
 
-    __slots__ = ("_stream", "_table", "dimension", "radius")
+    __slots__ = ("_table", "dimension", "radius", "stream")
 
     def __init__(self, key: bytes, dimension: int, radius: float) -> None:
-        self._stream = Keystream(key, 2 * (dimension + EXTRA_NORMALS))
+        self.stream = Keystream(key, 2 * (dimension + EXTRA_NORMALS))
         self._table = noise_table()
         self.dimension = dimension
         self.radius = radius
@@ -70,7 +76,7 @@ class BallNoise:
 
     def batch(self, rows: int) -> NoiseBatch:
         """Buffers for up to ``rows`` IVs at a time; not to be shared by threads."""
-        return NoiseBatch(self._stream.batch(rows), self._table, self.dimension, self.radius, rows)
+        return NoiseBatch(self.stream.batch(rows), self._table, self.dimension, self.radius, rows)
 
     def __repr__(self) -> str:
         return f"BallNoise(***, dimension={self.dimension}, radius={self.radius})"

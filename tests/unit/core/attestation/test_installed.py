@@ -181,3 +181,35 @@ def test_this_installation_measures_the_same_twice_with_its_own_packages() -> No
     assert first["format"] == "crag/software/v1"
     assert len(first["distributions"]["crag-core"]["files"]) == 64
     assert "cryptography" in first["dependencies"]
+
+
+def test_the_compiled_kernel_is_measured_with_its_library() -> None:
+    from crag_core.vectors import kernel
+
+    if kernel.native() is None:
+        pytest.skip("crag-kernel is not installed")
+    files = dict(package_files("crag_kernel") or ())
+    library = Path(str(kernel.native().__file__))  # type: ignore[union-attr]
+    assert files[f"crag_kernel/{library.name}"] == library
+    assert library.suffix == ".so"
+    found = software()
+    assert found["distributions"]["crag-kernel"]["version"] == "0.1.0"
+    assert "crag-kernel" not in found["dependencies"]
+
+
+def test_another_compiled_kernel_is_another_measurement(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # a folder of this name that the interpreter finds first stands for the installed one
+    folder = tmp_path / "crag_kernel"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("")
+    monkeypatch.setattr(installed, "_dependencies", list)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "crag_kernel", raising=False)
+    seen = set()
+    for content in (b"one", b"another"):
+        (folder / "_native.abi3.so").write_bytes(content)
+        importlib.invalidate_caches()
+        seen.add(software()["distributions"]["crag-kernel"]["files"])
+    assert len(seen) == 2

@@ -17,7 +17,8 @@ from crag_core.keys import CollectionKeys, MasterKey
 from crag_core.sealing import row_aad, unseal
 from crag_core.sethash import SetHash
 from crag_core.tags import tag
-from crag_core.vectors import VectorCipher
+from crag_core.vectors import VectorCipher, kernel
+from crag_core.vectors.arithmetic import Arithmetic, NumpyArithmetic
 from crag_core.vectors.noise import BallNoise
 
 FOLDER = Path(__file__).parents[3] / "vectors"
@@ -32,7 +33,20 @@ cases = pytest.mark.parametrize(
 )
 
 
-def cipher(case: dict[str, Any]) -> VectorCipher:
+native = kernel.native()
+LEVELS: tuple[str, ...] = native.LEVELS if native else ()
+ARITHMETICS: list[Arithmetic] = [NumpyArithmetic()]
+ARITHMETICS += [kernel.KernelArithmetic(native, i) for i in range(len(LEVELS)) if native]
+
+
+@pytest.fixture(params=ARITHMETICS, ids=["numpy", *LEVELS])
+def arithmetic(request: pytest.FixtureRequest) -> Arithmetic:
+    """numpy, and the compiled kernel with each set of instructions."""
+    found: Arithmetic = request.param
+    return found
+
+
+def cipher(case: dict[str, Any], arithmetic: Arithmetic) -> VectorCipher:
     return VectorCipher.from_master_key(
         MASTER,
         collection=VECTORS["collection"],
@@ -40,6 +54,7 @@ def cipher(case: dict[str, Any]) -> VectorCipher:
         dimension=case["dimension"],
         scaling_factor=case["scaling_factor"],
         approximation_factor=case["approximation_factor"],
+        arithmetic=arithmetic,
     )
 
 
@@ -69,10 +84,12 @@ def noise(case: dict[str, Any], purpose: str, iv: str) -> np.ndarray:
 
 
 @cases
-def test_ivs_and_noise_are_exactly_as_published(case: dict[str, Any]) -> None:
+def test_ivs_and_noise_are_exactly_as_published(
+    case: dict[str, Any], arithmetic: Arithmetic
+) -> None:
     for row in case["rows"]:
         vector = decode(row["vector_f32le"], "<f4")
-        sealed = cipher(case).encrypt(vector[None], [bytes.fromhex(row["id"])])
+        sealed = cipher(case, arithmetic).encrypt(vector[None], [bytes.fromhex(row["id"])])
         assert sealed.ivs.tobytes().hex() == row["iv"]
         drawn = noise(case, "vector/noise", row["iv"])
         assert [float(value).hex() for value in drawn[:8]] == row["noise_first8"]
@@ -82,13 +99,13 @@ def test_ivs_and_noise_are_exactly_as_published(case: dict[str, Any]) -> None:
 
 
 @cases
-def test_ciphertexts_are_exactly_as_published(case: dict[str, Any]) -> None:
+def test_ciphertexts_are_exactly_as_published(case: dict[str, Any], arithmetic: Arithmetic) -> None:
     for row in case["rows"]:
         vector = decode(row["vector_f32le"], "<f4")
-        sealed = cipher(case).encrypt(vector[None], [bytes.fromhex(row["id"])])
+        sealed = cipher(case, arithmetic).encrypt(vector[None], [bytes.fromhex(row["id"])])
         expected = base64.b64decode(row["encrypted_f16le"])
         assert sealed.vectors.astype("<f2").tobytes() == expected
-        query = cipher(case).encrypt_query(vector)
+        query = cipher(case, arithmetic).encrypt_query(vector)
         assert [float(value).hex() for value in query[:8]] == row["query_first8"]
         assert sha256(query) == row["query_f32le_sha256"]
 
@@ -98,30 +115,32 @@ def test_ciphertexts_are_exactly_as_published(case: dict[str, Any]) -> None:
     VECTORS["batches"],
     ids=[f"{b['dimension']}-{b['approximation_factor']}" for b in VECTORS["batches"]],
 )
-def test_batches_are_exactly_as_published(batch: dict[str, Any]) -> None:
+def test_batches_are_exactly_as_published(batch: dict[str, Any], arithmetic: Arithmetic) -> None:
     source = generator()
     numbers = range(batch["rows"])
     vectors = np.array([source.unit_vector(batch["dimension"], n) for n in numbers], np.float32)
-    sealed = cipher(batch).encrypt(vectors, [source.row_id_of(n) for n in numbers])
+    sealed = cipher(batch, arithmetic).encrypt(vectors, [source.row_id_of(n) for n in numbers])
     found = hashlib.sha256(sealed.vectors.astype("<f2").tobytes()).hexdigest()
     assert found == batch["encrypted_f16le_sha256"]
     assert hashlib.sha256(sealed.ivs.tobytes()).hexdigest() == batch["ivs_sha256"]
 
 
 @cases
-def test_published_ciphertexts_decrypt(case: dict[str, Any]) -> None:
+def test_published_ciphertexts_decrypt(case: dict[str, Any], arithmetic: Arithmetic) -> None:
     for row in case["rows"]:
         stored = decode(row["encrypted_f16le"], "<f2")[None]
         ivs = np.frombuffer(bytes.fromhex(row["iv"]), np.uint8)[None]
-        decrypted = cipher(case).decrypt(stored, ivs)[0]
+        decrypted = cipher(case, arithmetic).decrypt(stored, ivs)[0]
         np.testing.assert_allclose(decrypted, decode(row["vector_f32le"], "<f4"), 0, 1e-3)
 
 
 @cases
-def test_the_first_row_of_the_rotation_is_as_published(case: dict[str, Any]) -> None:
+def test_the_first_row_of_the_rotation_is_as_published(
+    case: dict[str, Any], arithmetic: Arithmetic
+) -> None:
     first = np.zeros(case["dimension"], np.float32)
     first[0] = 1.0
-    assert sha256(cipher(case).rotate(first)) == case["rotation_row0_f32le_sha256"]
+    assert sha256(cipher(case, arithmetic).rotate(first)) == case["rotation_row0_f32le_sha256"]
 
 
 def test_keys_sealing_tags_and_set_hash_are_as_published() -> None:

@@ -169,12 +169,14 @@ def test_the_table_is_the_rounded_inverse_normal_distribution() -> None:
 def test_another_table_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     from crag_core.errors import IntegrityViolated
 
-    noise_table.cache_clear()
     monkeypatch.setattr(noise, "TABLE_SHA256", "0" * 64)
+    noise.noise_integers.cache_clear()
+    noise_table.cache_clear()
     try:
         with pytest.raises(IntegrityViolated):
             VectorCipher.from_master_key(MASTER, collection="c", salt=SALT, dimension=3)
     finally:
+        noise.noise_integers.cache_clear()
         noise_table.cache_clear()
 
 
