@@ -10,7 +10,7 @@ import secrets
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -229,8 +229,11 @@ def admin(place: Place) -> tuple[str, ...]:
 
 
 @contextlib.contextmanager
-def world(folder: Path) -> Iterator[World]:
-    """Documents ingested, model encrypted, keys pushed; nobody is allowed anything yet."""
+def world(folder: Path, trustee: Callable[[Path], Place] = start) -> Iterator[World]:
+    """Documents ingested, model encrypted, keys pushed; nobody is allowed anything yet.
+
+    ``trustee`` starts one in a folder.
+    """
     for name in ("owner", "provider", "documents", "work"):
         (folder / name).mkdir()
     (folder / "documents" / "town.md").write_text(BRIDGE)
@@ -240,9 +243,9 @@ def world(folder: Path) -> Iterator[World]:
         server = stack.enter_context(postgres_on_tcp())
         owner = Owner(folder / "owner", folder / "work")
         owner.use(server.user)
-        owners = start(folder / "owners-trustee")
+        owners = trustee(folder / "owners-trustee")
         stack.callback(owners.trustee.stop)
-        providers = start(folder / "providers-trustee")
+        providers = trustee(folder / "providers-trustee")
         stack.callback(providers.trustee.stop)
         owner.ok("ingest", "-D", str(folder / "documents"), "--collection", COLLECTION)
         provider = Provider(folder / "provider", folder / "work")
