@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ class Console:
     color: str = "auto"
     program: str = "crag"
     _rich: RichConsole | None = field(default=None, repr=False)
+    _guard: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def result(self, data: dict[str, Any], human: Callable[[], None] | str | None = None) -> None:
         """Print the command's result: ``data`` with ``--json``, otherwise ``human``."""
@@ -63,10 +65,12 @@ class Console:
             self._error_line(f"warning: {text}", style="yellow")
 
     def event(self, name: str, **fields: Any) -> None:
-        """One JSON line on stderr where ``--events`` asks for them."""
+        """One JSON line on stderr where ``--events`` asks for them; from any thread."""
         if self.events:
-            sys.stderr.write(json.dumps({"event": name, **fields}, ensure_ascii=False) + "\n")
-            sys.stderr.flush()
+            line = json.dumps({"event": name, **fields}, ensure_ascii=False) + "\n"
+            with self._guard:
+                sys.stderr.write(line)
+                sys.stderr.flush()
 
     def progress(self, text: str) -> None:
         """A transient line: rewritten on a terminal, absent elsewhere."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import RawIOBase
 from pathlib import Path
@@ -30,11 +30,12 @@ class Limits:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A file to read and what the collection calls it."""
+    """A file to read, what the collection calls it, and how many bytes it had when it was found."""
 
     path: Path
     source: str
     linked: bool = False
+    size: int = 0
 
 
 def source_name(path: Path, named: Path, base: Path | None = None) -> str:
@@ -58,14 +59,49 @@ def find(named: Iterable[Path], base: Path | None = None) -> Iterator[Candidate]
     """
     for path in named:
         if not path.is_dir():
-            yield Candidate(path, source_name(path, path, base))
+            yield Candidate(path, source_name(path, path, base), size=_size(path)[0])
             continue
         for folder, folders, names in os.walk(path):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             for name in sorted(names):
                 if not name.startswith("."):
                     found = Path(folder) / name
-                    yield Candidate(found, source_name(found, path, base), found.is_symlink())
+                    size, linked = _size(found, follow=False)
+                    yield Candidate(found, source_name(found, path, base), linked, size)
+
+
+def _size(path: Path, *, follow: bool = True) -> tuple[int, bool]:
+    """Bytes of a regular file, 0 of anything else; and whether it is a symbolic link."""
+    try:
+        status = path.stat(follow_symlinks=follow)
+    except OSError:
+        return 0, False
+    return (status.st_size if stat.S_ISREG(status.st_mode) else 0), stat.S_ISLNK(status.st_mode)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Every file that ``named`` means: counted once, and walked anew by whoever iterates.
+
+    No list of them is held, so that a million files cost no memory.
+    """
+
+    named: Sequence[Path]
+    base: Path | None
+    files: int
+    size: int
+
+    @classmethod
+    def of(cls, named: Sequence[Path], base: Path | None = None) -> Corpus:
+        """Count files and bytes, for progress and the time that is left."""
+        sizes = [0, 0]
+        for candidate in find(named, base):
+            sizes[0] += 1
+            sizes[1] += candidate.size
+        return cls(named, base, *sizes)
+
+    def __iter__(self) -> Iterator[Candidate]:
+        return find(self.named, self.base)
 
 
 def read(candidate: Candidate, limits: Limits | None = None) -> bytes:

@@ -27,6 +27,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 BENCHMARKS = {
     "cipher": "bench_cipher",
     "ingest": "bench_ingest",
+    "pipeline": "bench_pipeline",
     "search": "bench_search",
     "startup": "bench_startup",
 }

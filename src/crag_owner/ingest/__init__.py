@@ -1,7 +1,13 @@
 """``crag-owner ingest``: files to encrypted rows, one transaction for each batch of documents.
 
 command.py    options in, report out
-pipeline.py   the way of one file: read, compare, parse, chunk, embed, put
+running.py    one run, from the opened database to the report
+pipeline.py   parses, embeds and writes at the same time
+admission.py  which files are new or changed
+preparing.py  from bytes to chunks, in threads
+room.py       how much may be under way
+writer.py     the thread that commits
+progress.py   how far it is, how long the rest takes
 target.py     the collection, made when the first document needs it
 report.py     what happened
 """

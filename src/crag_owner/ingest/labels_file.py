@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -30,7 +30,7 @@ class Labels:
                 found.update(labels)
         return found
 
-    def unused(self, sources: Sequence[str]) -> list[str]:
+    def unused(self, sources: Collection[str]) -> list[str]:
         """The patterns that none of ``sources`` fits."""
         return [
             pattern

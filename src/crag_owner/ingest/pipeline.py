@@ -1,263 +1,341 @@
-"""The way of one file into the collection, and the batches in which files are committed."""
+"""Files into the collection: parsing, embedding and writing at the same time.
+
+Threads parse and cut files, in any order; the caller's thread embeds what they finished, in batches
+across documents, and is the one that Ctrl-C interrupts; one thread commits what is complete. What
+is between parsing and committing is bounded by chunks (see room.py), so that memory does not follow
+the corpus. The order in which documents are committed is no part of the result.
+"""
 
 from __future__ import annotations
 
-import hashlib
+import queue
 import time
+from collections import deque
+from collections.abc import Collection as Sized
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from crag_core.collection import ChunkDraft, Collection, DocumentDraft, DocumentInfo
+from crag_core.collection import ChunkDraft, Collection, DocumentDraft, PutResult
 from crag_core.console import Console
-from crag_core.keys import lp
-from crag_owner.chunking import Chunk, split
+from crag_owner.chunking import Chunk
 from crag_owner.display import path_name
-from crag_owner.files import Candidate, Limits, read
+from crag_owner.files import Corpus, Limits
+from crag_owner.ingest.admission import Admission, Admitted, Task
 from crag_owner.ingest.expiry import Expiry
 from crag_owner.ingest.labels_file import Labels
+from crag_owner.ingest.preparing import Preparation, Prepared
+from crag_owner.ingest.progress import Progress
 from crag_owner.ingest.report import IngestReport
+from crag_owner.ingest.room import Room
 from crag_owner.ingest.target import Target
-from crag_owner.parsing import Parser, Unreadable, parser_for
-from crag_owner.parsing.sandbox import ParsingSandbox
+from crag_owner.ingest.writer import Committed, Failed, Writer
+from crag_owner.parsing import Unreadable
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-# So few that Ctrl-C is heard within seconds: the engine is not interrupted inside a call.
-EMBED_AT_ONCE = 16
+# A transaction has at least so many chunks, or what is complete after ten seconds, so that a rerun
+# repeats little; more where the database is slower than the embedder.
 BATCH_CHUNKS = 128
 BATCH_SECONDS = 10.0
+# Some 20 MB of texts and vectors: enough that neither parser nor database ever waits for a batch.
+ROOM_CHUNKS = 2048
 SAMPLE_VECTORS = 4096
-FINGERPRINT = b"crag/ingest/v1"
 
 
 @dataclass(frozen=True)
-class Admitted:
-    """A file that is new or changed, read, with the parser for its format.
+class _Outcome:
+    """What a thread made of a file: refused, unchanged, or chunks."""
 
-    ``expires`` is seconds since 1970 UTC, or None.
-    """
+    task: Task
+    refused: Unreadable | None = None
+    admitted: Admitted | None = None
+    prepared: Prepared | None = None
 
-    candidate: Candidate
-    parser: Parser
-    data: bytes = field(repr=False)
-    expires: int | None = None
+
+@dataclass
+class _Open:
+    """A document whose chunks are being embedded: those left, and those done."""
+
+    task: Task
+    admitted: Admitted
+    left: deque[Chunk]
+    total: int
+    done: list[ChunkDraft] = field(default_factory=list)
 
 
 @dataclass
 class Pipeline:
-    """Takes files one by one; what is complete is committed, so that a rerun goes on from there.
+    """Takes files; what is complete is committed, so that a rerun goes on from there.
 
     Args:
         target: where they go.
-        sandbox: parses them.
+        preparation: parses and cuts them.
         report: counts what happens.
         labels: attached to the documents of this run.
         expiry: when they expire.
         dry_run: stop before embedding and writing.
+        room_chunks: how many chunks may be parsed and not committed yet before no further file is
+            begun.
 
     ``sample`` holds the first 4096 plaintext vectors of the run, to judge the factors by.
     """
 
     target: Target
-    sandbox: ParsingSandbox
+    preparation: Preparation
     report: IngestReport
     console: Console
     labels: Labels = field(default_factory=Labels)
     expiry: Expiry = field(default_factory=Expiry)
     limits: Limits = field(default_factory=Limits)
     dry_run: bool = False
+    room_chunks: int = ROOM_CHUNKS
 
     def __post_init__(self) -> None:
-        self._pending: list[DocumentDraft] = []
-        self._since = self._begun = time.monotonic()
-        self._embedded = 0
-        self._seen: dict[str, Candidate] = {}
+        self.admission = Admission(self.target, self.labels, self.expiry, self.limits)
+        self.room = Room(self.room_chunks)
         self.sample: list[NDArray[np.float32]] = []
+        self._mail: queue.SimpleQueue[_Outcome | Committed | Failed] = queue.SimpleQueue()
+        self._writer = Writer(self._commit, self._mail.put)
+        self._under_way = 0
+        self._open: deque[_Open] = deque()
+        self._to_embed = 0
+        self._pending: list[DocumentDraft] = []
+        self._pending_chunks = 0
+        self._since = time.monotonic()
 
     @property
-    def sources(self) -> frozenset[str]:
+    def sources(self) -> Sized[str]:
         """Sources of all files taken, readable or not."""
-        return frozenset(self._seen)
+        return self.admission.sources
 
-    def run(self, candidates: Sequence[Candidate]) -> None:
-        """Take all files; those that cannot be read are reported and left out."""
-        for number, candidate in enumerate(candidates, 1):
-            place = f"{number}/{len(candidates)}"
-            self._show(place, candidate)
-            try:
-                self._take(candidate, place)
-            except Unreadable as refused:
-                self._fail(candidate, refused)
-            self._flush_if_due()
-        self.flush()
-        self.console.progress_end()
-
-    def _fail(self, candidate: Candidate, refused: Unreadable) -> None:
-        shown = path_name(candidate.path)
-        self.report.fail(shown, refused.reason)
-        self.console.progress_end()
-        self.console.warn(f"{shown} was skipped: it {refused.reason}.")
-
-    def _flush_if_due(self) -> None:
-        due = time.monotonic() - self._since > BATCH_SECONDS
-        if due or sum(len(draft.chunks) for draft in self._pending) >= BATCH_CHUNKS:
-            self.flush()
-
-    def flush(self) -> None:
-        """Commit what is complete in one transaction."""
-        self._since = time.monotonic()
-        if not self._pending:
-            return
-        batch, self._pending = self._pending, []
-        vectors = [chunk.vector for draft in batch for chunk in draft.chunks]
-        self.sample += vectors[: SAMPLE_VECTORS - len(self.sample)]
-        collection = self.target.require()
-        for result in collection.put_documents(batch):
-            self.report.documents[result.status] += 1
-            if result.status != "unchanged":
-                self.report.written += result.rows
-            self.console.event("document", source=result.source, status=result.status)
-        self.target.anchors.save(collection)
-
-    def _take(self, candidate: Candidate, place: str) -> None:
-        admitted = self._admit(candidate)
-        if admitted is None:
-            return
-        chunks = self._chunks(admitted.parser, admitted.data)
-        if self.dry_run:
-            known = self.target.collection
-            found = known.find(candidate.source) if known is not None else None
-            self.report.documents["added" if found is None else "updated"] += 1
-            self.report.chunks += len(chunks)
-            return
-        self.target.require()
-        self._keep(admitted, chunks, self._embed(chunks, place, candidate))
-
-    def _admit(self, candidate: Candidate) -> Admitted | None:
-        """The file's bytes, or None where it was taken before or did not change.
+    def run(self, corpus: Corpus) -> None:
+        """Take all files; those that cannot be read are reported and left out.
 
         Raises:
-            Unreadable: it cannot go in.
+            CragError: the first error of any thread that is not one file's own; nothing is
+                committed after it but a transaction that was under way.
         """
-        other = self._seen.setdefault(candidate.source, candidate)
-        if other.path != candidate.path:
-            raise Unreadable(
-                f"has the name of {path_name(other.path)} in the collection; give --base FOLDER"
-            )
-        if other is not candidate:
-            return None
-        parser = parser_for(candidate.path)
-        if parser is None and not candidate.path.is_dir() and candidate.path.exists():
-            raise Unreadable(
-                f"has a format that is not read ({candidate.path.suffix or 'no ending'})"
-            )
-        data = read(candidate, self.limits)
-        if parser is None:
-            raise Unreadable("is no regular file")
-        known = self.target.collection
-        found = known.find(candidate.source) if known is not None else None
-        if known and found and self._unchanged(known, found, candidate, parser, data):
-            return None
-        expires = self.expiry.of(found, int(time.time()), changed=True)
-        return Admitted(candidate, parser, data, expires)
+        self._progress = Progress(self.console, corpus.files, corpus.size)
+        threads = ThreadPoolExecutor(self.preparation.threads, "crag-parse")
+        try:
+            self._drive(self.admission.tasks(corpus), threads)
+        except BaseException:
+            self.room.stop()
+            self.preparation.stop()
+            raise
+        finally:
+            threads.shutdown(cancel_futures=True)
+            self._writer.close()
+            self.preparation.close()
+            self.console.progress_end()
 
-    def _keep(
-        self, admitted: Admitted, chunks: Sequence[Chunk], vectors: Iterable[NDArray[np.float32]]
-    ) -> None:
-        """Have a document committed with the next batch."""
-        collection = self.target.require()
-        self.report.chunks += len(chunks)
-        self._pending.append(
-            DocumentDraft(
-                source=admitted.candidate.source,
-                content_tag=self._tag(collection, admitted.parser, admitted.data),
-                chunks=list(map(_draft, chunks, vectors)),
-                labels=self.labels.of(admitted.candidate.source),
-                expires=admitted.expires,
-            )
-        )
+    def _drive(self, tasks: Iterator[Task], threads: ThreadPoolExecutor) -> None:
+        more = True
+        while True:
+            while more and self._under_way < self.preparation.ahead:
+                task = next(tasks, None)
+                more = task is not None
+                if task is not None:
+                    self._begin(task, threads)
+            last = not more and not self._under_way and not self._to_embed
+            self._read_mail()
+            self._commit_if_due(last)
+            if self._to_embed:
+                # A part of a batch only where nothing else is ready: the embedder is never idle.
+                if self._to_embed >= self.target.passages_at_once or self._mail.empty():
+                    self._embed()
+            elif last and not self._pending and not self._writer.busy:
+                return
+            elif self._under_way or self._writer.busy:
+                self._read_mail(wait=True)
 
-    def _unchanged(
-        self,
-        collection: Collection,
-        found: DocumentInfo,
-        candidate: Candidate,
-        parser: Parser,
-        data: bytes,
-    ) -> bool:
-        if found.expired():
+    def _begin(self, task: Task, threads: ThreadPoolExecutor) -> None:
+        if task.repeated:
+            self._progress.add(files=1, size=task.candidate.size)
+            return
+        self._under_way += 1
+        threads.submit(self._work, task)
+
+    def _work(self, task: Task) -> None:
+        """One file, in a thread."""
+        try:
+            self.room.enter()
+            outcome = self._outcome(task)
+        except BaseException as error:  # noqa: BLE001 - it is raised again where the run is
+            self._mail.put(Failed(error))
+            return
+        if outcome.prepared is not None:
+            self.room.take(len(outcome.prepared.chunks))
+        self._mail.put(outcome)
+
+    def _outcome(self, task: Task) -> _Outcome:
+        admitted = None
+        try:
+            admitted = self.admission.admit(task)
+            if admitted.unchanged:
+                return _Outcome(task, admitted=admitted)
+            suffix = task.candidate.path.suffix
+            prepared = self.preparation.prepare(
+                admitted.parser, suffix, admitted.data, self.room.check
+            )
+        except Unreadable as refused:
+            return _Outcome(task, refused, admitted)
+        return _Outcome(task, admitted=admitted.without_data(), prepared=prepared)
+
+    def _read_mail(self, *, wait: bool = False) -> None:
+        """Take what the threads have to say; ``wait`` for the first of it while nothing is due."""
+        while True:
+            try:
+                mail = self._mail.get(timeout=self._due_in() if wait else 0)
+            except queue.Empty:
+                return
+            wait = False
+            if isinstance(mail, Failed):
+                raise mail.error
+            if isinstance(mail, Committed):
+                self._count(mail)
+            else:
+                self._under_way -= 1
+                self._take(mail)
+
+    def _due_in(self) -> float:
+        return max(0.0, self._since + BATCH_SECONDS - time.monotonic()) + 0.01
+
+    def _take(self, outcome: _Outcome) -> None:
+        task, admitted, prepared = outcome.task, outcome.admitted, outcome.prepared
+        candidate = task.candidate
+        if admitted is not None and admitted.revived:
             self.console.progress_end()
             shown = path_name(candidate.path)
             self.console.warn(
                 f"{shown} had expired; the file is still there and is taken in again."
             )
-            return False
-        same = (
-            found.content_tag == self._tag(collection, parser, data)
-            and dict(found.labels) == self.labels.of(candidate.source)
-            and found.expires == self.expiry.of(found, int(time.time()), changed=False)
-        )
-        if same:
+        if prepared is None or admitted is None or self.dry_run:
+            self._settle(outcome)
+            self._progress.add(files=1, size=candidate.size)
+            self._progress.show(candidate.source)
+            return
+        self.target.require()
+        chunks = prepared.chunks
+        opened = _Open(task, admitted, deque(chunks), len(chunks))
+        if prepared.vectors is None:
+            self._to_embed += len(chunks)
+            self._open.append(opened)
+        else:
+            self._embedded(opened, prepared.vectors)
+
+    def _settle(self, outcome: _Outcome) -> None:
+        """Count a file that is not written: refused, unchanged, or in a dry run."""
+        task, prepared = outcome.task, outcome.prepared
+        if outcome.refused is not None:
+            shown = path_name(task.candidate.path)
+            self.report.fail(shown, outcome.refused.reason, task.number)
+            self.console.progress_end()
+            self.console.warn(f"{shown} was skipped: it {outcome.refused.reason}.")
+        elif prepared is not None:
+            self.report.documents["added" if task.known is None else "updated"] += 1
+            self.report.chunks += len(prepared.chunks)
+            self.room.give(len(prepared.chunks))
+        elif task.known is not None:
             self.report.documents["unchanged"] += 1
-            self.report.chunks += found.chunks
-            self.console.event("document", source=candidate.source, status="unchanged")
-        return same
+            self.report.chunks += task.known.chunks
+            self.console.event("document", source=task.candidate.source, status="unchanged")
 
-    def _tag(self, collection: Collection, parser: Parser, data: bytes) -> bytes:
-        """Changes with the file's bytes and with anything that would cut it otherwise."""
-        ways = (FINGERPRINT, parser.name.encode(), self.target.policy.identity.encode())
-        digest = hashlib.sha256(data).digest()
-        return collection.content_tag(b"".join(lp(part) for part in (*ways, digest)))
+    def _embed(self) -> None:
+        """Embed one batch: the next chunks, of as many documents as it takes."""
+        batch: list[tuple[_Open, int]] = []
+        texts: list[str] = []
+        wanted = self.target.passages_at_once
+        for opened in self._open:
+            count = min(len(opened.left), wanted - len(texts))
+            texts += [opened.left[at].embedded for at in range(count)]
+            batch.append((opened, count))
+            if len(texts) == wanted:
+                break
+        first = batch[0][0]
+        self._progress.show(first.task.candidate.source, f"{len(first.done)}/{first.total} chunks")
+        vectors = self.target.embedder.passages(texts)
+        self._to_embed -= len(texts)
+        start = 0
+        for opened, count in batch:
+            self._embedded(opened, vectors[start : start + count])
+            start += count
+        while self._open and not self._open[0].left:
+            self._open.popleft()
 
-    def _chunks(self, parser: Parser, data: bytes) -> list[Chunk]:
-        parsed = self.sandbox.parse(parser, data)
-        chunks = list(split(parsed.sections, self.target.policy, self.target.embedder.count_tokens))
-        if not chunks:
-            raise Unreadable("holds no letter or digit")
-        return chunks
-
-    def _embed(
-        self, chunks: Sequence[Chunk], place: str, candidate: Candidate
-    ) -> list[NDArray[np.float32]]:
-        vectors: list[NDArray[np.float32]] = []
-        for batch in _batches(chunks, EMBED_AT_ONCE):
-            self._show(place, candidate, f"{len(vectors)}/{len(chunks)} chunks")
-            vectors.extend(self.target.embedder.passages([chunk.embedded for chunk in batch]))
-            self._embedded += len(batch)
-        return vectors
-
-    def _show(self, place: str, candidate: Candidate, within: str = "") -> None:
-        elapsed = max(time.monotonic() - self._begun, 1e-3)
-        rate = self._embedded / elapsed
-        source = path_name(Path(candidate.source))
-        self.console.progress(f"{place} files  {rate:.1f} chunks/s  {source}  {within}")
-        self.console.event(
-            "progress",
-            files=place,
-            source=source,
-            chunks=self._embedded,
-            chunks_per_second=round(rate, 2),
+    def _embedded(self, opened: _Open, vectors: Iterable[NDArray[np.float32]]) -> None:
+        """Take vectors of the next chunks of a document; it is complete with the last of them."""
+        before = len(opened.done)
+        opened.done += [_draft(opened.left.popleft(), vector) for vector in vectors]
+        count = len(opened.done) - before
+        candidate = opened.task.candidate
+        self._progress.add(chunks=count, size=candidate.size * count / opened.total)
+        if opened.left:
+            return
+        self._progress.add(files=1)
+        self._progress.show(candidate.source)
+        self.report.chunks += opened.total
+        collection = self.target.require()
+        self._pending.append(
+            DocumentDraft(
+                source=candidate.source,
+                content_tag=self.admission.tag(
+                    collection, opened.admitted.parser, opened.admitted.digest
+                ),
+                chunks=opened.done,
+                labels=self.labels.of(candidate.source),
+                expires=opened.admitted.expires,
+            )
         )
+        self._pending_chunks += opened.total
+
+    def _commit_if_due(self, last: bool) -> None:
+        """Hand what is complete to the writer, if it has nothing to do."""
+        if self._writer.busy:
+            return
+        due = last or self._pending_chunks >= BATCH_CHUNKS
+        if not due and time.monotonic() - self._since <= BATCH_SECONDS:
+            return
+        self._since = time.monotonic()
+        if not self._pending:
+            return
+        batch, self._pending, self._pending_chunks = self._pending, [], 0
+        for draft in batch:
+            if len(self.sample) >= SAMPLE_VECTORS:
+                break
+            free = SAMPLE_VECTORS - len(self.sample)
+            self.sample += [chunk.vector for chunk in draft.chunks[:free]]
+        self._writer.put(batch)
+
+    def _commit(self, batch: Sequence[DocumentDraft]) -> Sequence[PutResult]:
+        """One transaction, in the writer's thread."""
+        collection = self.target.require()
+        results = collection.put_documents(batch)
+        for result in results:
+            self.console.event("document", source=result.source, status=result.status)
+        self.target.anchors.save(collection)
+        return results
+
+    def _count(self, committed: Committed) -> None:
+        self._writer.busy = False
+        self.room.give(committed.chunks)
+        for result in committed.results:
+            self.report.documents[result.status] += 1
+            if result.status != "unchanged":
+                self.report.written += result.rows
 
 
 def _draft(chunk: Chunk, vector: NDArray[np.float32]) -> ChunkDraft:
     return ChunkDraft(text=chunk.text, vector=vector, page=chunk.page, heading=chunk.heading)
 
 
-def _batches(items: Sequence[Chunk], size: int) -> Iterator[Sequence[Chunk]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
-
-
-def vanished(collection: Collection, prefixes: Iterable[str], kept: frozenset[str]) -> list[str]:
+def vanished(collection: Collection, prefixes: Iterable[str], kept: Sized[str]) -> Iterator[str]:
     """Ids of the documents whose source is below one of ``prefixes`` but not in ``kept``."""
     below = tuple(f"{prefix}/" if prefix else "" for prefix in prefixes)
-    return [
-        document.id
-        for document in collection.documents()
-        if document.source.startswith(below) and document.source not in kept
-    ]
+    for document in collection.documents():
+        if document.source.startswith(below) and document.source not in kept:
+            yield document.id

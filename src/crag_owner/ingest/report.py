@@ -21,19 +21,24 @@ class IngestReport:
     chunks: int = 0
     written: int = 0
     seconds: float = 0.0
-    failures: list[dict[str, str]] = field(default_factory=list)
     snapshot: dict[str, Any] | None = None
     search: dict[str, Any] | None = None
+    _failed: list[tuple[int, str, str]] = field(default_factory=list, repr=False)
+
+    @property
+    def failures(self) -> list[dict[str, str]]:
+        """Path and reason of each file that was left out, in the order in which they were found."""
+        return [{"path": path, "reason": reason} for _, path, reason in sorted(self._failed)]
 
     @property
     def readable(self) -> int:
         """How many files could be read."""
         return sum(self.documents[status] for status in ("added", "updated", "unchanged"))
 
-    def fail(self, path: str, reason: str) -> None:
-        """Record a file that was left out; ``reason`` completes "FILE ..."."""
+    def fail(self, path: str, reason: str, number: int) -> None:
+        """Record the ``number``-th file as left out; ``reason`` completes "FILE ..."."""
         self.documents["failed"] += 1
-        self.failures.append({"path": path, "reason": reason})
+        self._failed.append((number, path, reason))
 
     def as_json(self) -> dict[str, Any]:
         """The object of the contract; a dry run has ``dry_run: true`` as well."""

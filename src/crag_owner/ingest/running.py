@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator
 
 from crag_core.console import Console
 from crag_core.embedding.options import EmbedderSettings
@@ -13,8 +13,9 @@ from crag_core.errors import BadInput
 from crag_core.snapshot import Anchor
 from crag_core.store.interface import Store
 from crag_core.store.options import DatabaseSettings, open_store
-from crag_owner.files import Candidate, find, source_name
+from crag_owner.files import Corpus, source_name
 from crag_owner.ingest.pipeline import Pipeline, vanished
+from crag_owner.ingest.preparing import LocalPreparation, Preparation
 from crag_owner.ingest.report import IngestReport
 from crag_owner.ingest.request import IngestRequest
 from crag_owner.ingest.target import Target
@@ -24,6 +25,7 @@ from crag_owner.parsing.sandbox import ParsingSandbox
 from crag_owner.searching import Found, find_hits
 from crag_owner.trustee_push import push_anchor
 
+REMOVED_AT_ONCE = 256  # documents of one transaction; a rerun removes the rest
 FETCH = 200  # what a search for ten hits fetches (crag_core.collection.search.candidates)
 
 
@@ -45,7 +47,7 @@ def run(
     """
     begun = time.monotonic()
     database.where()  # a URL that cannot be read is refused before anything is opened
-    candidates = list(find(request.named, request.base))
+    corpus = Corpus.of(request.named, request.base)
     with (
         ParsingSandbox(request.parsing) as sandbox,
         _store(database, dry_run=request.dry_run) as store,
@@ -64,19 +66,19 @@ def run(
             chunking=request.chunking,
         )
         report = IngestReport(request.collection, target.search_mode, dry_run=request.dry_run)
-        pipeline = _pipeline(request, embedder)(
+        pipeline = Pipeline(
             target,
-            sandbox,
+            _preparation(request, embedder, target, sandbox),
             report,
             console,
             request.labels,
             request.expiry,
             dry_run=request.dry_run,
         )
-        pipeline.run(candidates)
-        _refuse_nothing(report, candidates)
+        pipeline.run(corpus)
+        _refuse_nothing(report, corpus)
         _warn_of_lost_hits(pipeline)
-        for pattern in request.labels.unused(sorted(pipeline.sources)):
+        for pattern in request.labels.unused(pipeline.sources):
             console.warn(f"no document fits the pattern {pattern!a} of the labels file.")
         if request.sync:
             _remove_vanished(pipeline, request)
@@ -86,12 +88,16 @@ def run(
     return report, found
 
 
-def _pipeline(request: IngestRequest, embedder: EmbedderSettings) -> Callable[..., Pipeline]:
-    if request.runner == "local":
-        return Pipeline
-    from crag_owner.runner.ray_pipeline import RayPipeline
+def _preparation(
+    request: IngestRequest, embedder: EmbedderSettings, target: Target, sandbox: ParsingSandbox
+) -> Preparation:
+    # A dry run embeds nothing, which is what a cluster is for.
+    if request.runner == "local" or request.dry_run:
+        cores = len(os.sched_getaffinity(0))
+        return LocalPreparation(target, sandbox, min(request.workers or cores, cores))
+    from crag_owner.runner.ray_preparing import RayPreparation
 
-    return partial(RayPipeline, embedder=embedder, parsing=request.parsing, workers=request.workers)
+    return RayPreparation(target, embedder, request.parsing, request.workers)
 
 
 @contextlib.contextmanager
@@ -117,9 +123,9 @@ def _remove_vanished(pipeline: Pipeline, request: IngestRequest) -> None:
         "" if source == "." else source
         for source in (source_name(folder, folder, request.base) for folder in request.folders)
     ]
-    gone = vanished(collection, prefixes, pipeline.sources)
-    if gone and not pipeline.dry_run:
-        collection.remove_documents(gone)
+    gone = list(vanished(collection, prefixes, pipeline.sources))
+    for start in range(0, 0 if pipeline.dry_run else len(gone), REMOVED_AT_ONCE):
+        collection.remove_documents(gone[start : start + REMOVED_AT_ONCE])
         pipeline.target.anchors.save(collection)
     pipeline.report.documents["removed"] += len(gone)
 
@@ -155,16 +161,16 @@ def _warn_of_lost_hits(pipeline: Pipeline) -> None:
         pipeline.console.warn(told)
 
 
-def _refuse_nothing(report: IngestReport, candidates: Sequence[Candidate]) -> None:
+def _refuse_nothing(report: IngestReport, corpus: Corpus) -> None:
     if report.readable:
         return
-    if not candidates:
+    if not corpus.files:
         raise BadInput(
             "The given folders hold no files.",
             hint="Nothing was changed. Hidden files and folders are left out.",
         )
     raise BadInput(
-        f"None of the {len(candidates)} files could be read.",
+        f"None of the {corpus.files} files could be read.",
         hint="See the reason of each above; nothing was changed.",
         details={"failures": report.failures},
     )

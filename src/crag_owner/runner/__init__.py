@@ -2,7 +2,7 @@
 
 preparing.py      parse, cut and embed one file: all that a worker is given to do
 ray_pool.py       the workers as Ray actors; a cluster on this machine where none is named
-ray_pipeline.py   the ingest's pipeline with these workers
+ray_preparing.py  what the ingest's pipeline has these workers do
 
 Keys stay in the process that the owner started: it compares documents, encrypts and writes. A
 worker sees the bytes of files and what a collection says about chunking and embedding, no more.

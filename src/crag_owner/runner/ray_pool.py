@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -67,7 +68,7 @@ class Pending:
 
 
 class RayPool:
-    """The workers; a context manager. Not thread-safe.
+    """The workers; a context manager. :meth:`submit` and :meth:`result` are thread-safe.
 
     Args:
         assignment: for each of them.
@@ -87,6 +88,7 @@ class RayPool:
             actor = self._ray.remote(num_cpus=1, max_restarts=0)(Preparer)
             self._actors = [actor.remote(assignment) for _ in range(count)]
             self._loads = [0] * count
+            self._guard = threading.Lock()
         except BaseException:
             self._ray.shutdown()
             raise
@@ -98,8 +100,9 @@ class RayPool:
 
     def submit(self, suffix: str, data: bytes) -> Pending:
         """Give a file to the worker with the least to do."""
-        worker = min(range(len(self._loads)), key=self._loads.__getitem__)
-        self._loads[worker] += 1
+        with self._guard:
+            worker = min(range(len(self._loads)), key=self._loads.__getitem__)
+            self._loads[worker] += 1
         return Pending(worker, self._actors[worker].prepare.remote(suffix, data))
 
     def result(self, pending: Pending) -> Prepared:
@@ -126,8 +129,19 @@ class RayPool:
                 f"A worker of the Ray cluster is gone ({type(failed).__name__}).",
                 hint="What was committed stays; the same command goes on from there.",
             ) from None
-        self._loads[pending.worker] -= 1
+        with self._guard:
+            self._loads[pending.worker] -= 1
         return prepared
+
+    def stop(self) -> None:
+        """End the workers; calls of :meth:`result` under way raise Unreachable."""
+        for actor in self._actors:
+            self._ray.kill(actor)
+
+    def close(self) -> None:
+        """End the workers, and a cluster that was started here; no call may be under way."""
+        self.stop()
+        self._ray.shutdown()
 
     def __enter__(self) -> RayPool:
         return self
@@ -138,9 +152,7 @@ class RayPool:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for actor in self._actors:
-            self._ray.kill(actor)
-        self._ray.shutdown()
+        self.close()
 
 
 def _connected() -> Any:

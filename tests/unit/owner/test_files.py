@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crag_owner.files import MIB, Candidate, Limits, find, read, source_name
+from crag_owner.files import MIB, Candidate, Corpus, Limits, find, read, source_name
 from crag_owner.parsing import Unreadable
 
 
@@ -103,3 +103,17 @@ def test_reading_gives_the_bytes_or_refuses(
     else:
         with pytest.raises(Unreadable):
             _read(path, Limits(file=most))
+
+
+def test_a_corpus_counts_files_and_bytes_and_is_walked_again(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("four")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "c.txt").write_text("sixsix")
+    (tmp_path / "link.txt").symlink_to(tmp_path / "a.txt")
+    corpus = Corpus.of([tmp_path, tmp_path / "a.txt", tmp_path / "missing.txt"], tmp_path)
+    assert (corpus.files, corpus.size) == (5, 14)
+    for _ in range(2):
+        assert [(each.source, each.size, each.linked) for each in corpus] == [
+            ("a.txt", 4, False), ("link.txt", 0, True), ("b/c.txt", 6, False),
+            ("a.txt", 4, False), ("missing.txt", 0, False),
+        ]  # fmt: skip

@@ -61,6 +61,7 @@ class ParsingSandbox:
         self._lock = threading.Lock()
         self._server: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
+        self._closed = False
 
     def __enter__(self) -> ParsingSandbox:
         return self
@@ -98,8 +99,9 @@ class ParsingSandbox:
             self._started()
 
     def close(self) -> None:
-        """End the fork server and every child."""
+        """End the fork server and every child; calls of :meth:`parse` under way raise CragError."""
         with self._lock:
+            self._closed = True
             self._stop()
 
     def _submit(self, parser: Parser) -> _Job:
@@ -127,6 +129,8 @@ class ParsingSandbox:
         raise CragError(_CLONE_FAILED, hint="Run the same command again.")
 
     def _started(self) -> socket.socket:
+        if self._closed:
+            raise CragError("The parsing sandbox was closed.", hint="Run the same command again.")
         if self._server is not None and self._server.poll() is not None:
             self._stop()
         if self._control is not None:

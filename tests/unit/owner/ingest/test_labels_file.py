@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crag_core.errors import BadInput
@@ -66,6 +66,7 @@ def test_a_file_that_is_not_there_or_too_long_is_refused(tmp_path: Path) -> None
         read_labels(written(tmp_path, b" " * (16 * 1024 * 1024 + 1)))
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(
         st.text(min_size=1).filter(str.strip),
