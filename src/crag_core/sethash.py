@@ -3,8 +3,8 @@
 LtHash16 of Lewi, Kim, Maykov, Weis, "Securing Update Propagation with Homomorphic Hashing"
 (IACR ePrint 2019/227): every element is expanded to 1024 numbers of 16 bits, the state is their
 sum modulo 2^16. Order does not matter; removing undoes adding. The expansion is keyed with the
-collection's ``sethash`` key, so that nobody else can even evaluate it: an HMAC of the element is the
-IV of an AES-256-CTR keystream. ``docs/reference/formats.md`` has the exact bytes.
+collection's ``sethash`` key, so that nobody else can even evaluate it: an HMAC of the element is
+the IV of an AES-256-CTR keystream. ``docs/reference/formats.md`` has the exact bytes.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import itertools
+import struct
 from collections.abc import Iterable
 
 import numpy as np
@@ -28,6 +29,7 @@ STATE_BYTES = 2 * LANES
 LABEL = b"crag/sethash/v2"
 # Expanded at a time; small enough that what one step writes the next one finds in the cache.
 _BATCH = 64
+_U32 = struct.Struct(">I").pack
 
 
 class SetHash:
@@ -106,5 +108,5 @@ class SetHash:
 
     def _iv(self, element: bytes) -> bytes:
         mac = self._mac.copy()
-        mac.update(len(element).to_bytes(4, "big") + element)
+        mac.update(_U32(len(element)) + element)
         return mac.finalize()[:IV_BYTES]

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import struct
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass, field, fields
+from itertools import repeat
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from crag_core.collection.context import Context
-from crag_core.collection.drafts import ChunkDraft, DocumentDraft
+from crag_core.collection.drafts import DocumentDraft
 from crag_core.collection.labels import label_tags
-from crag_core.collection.rows import digest_of, row_name
-from crag_core.errors import BadInput
+from crag_core.collection.payloads import encoded_texts, payloads
+from crag_core.collection.rows import digest_of
 from crag_core.sealing import row_columns, row_ending
 from crag_core.store.interface import StoredRow
 from crag_core.vectors.checks import unit_matrix
@@ -21,8 +22,6 @@ from crag_core.vectors.checks import unit_matrix
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# As json.dumps makes one for every call; the bytes are the same.
-_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 _U32 = struct.Struct(">I").pack
 # Bounds what is held at once beside the rows themselves.
 _ROWS = 4096
@@ -42,15 +41,33 @@ class SealedDocument(NamedTuple):
     members: list[tuple[bytes, bytes]]
 
 
-class _Pending(NamedTuple):
-    """One chunk before it is encrypted; ``ending`` as in :func:`row_ending`."""
+@dataclass
+class _Pending:
+    """Chunks before they are encrypted, one list for each property; ``endings`` as in
+    :func:`row_ending`.
+    """
 
-    id: bytes
-    payload: bytes
-    vector: NDArray[np.float32]
-    tags: tuple[bytes, ...]
-    expires: int | None
-    ending: bytes
+    ids: list[bytes] = field(default_factory=list)
+    payloads: list[bytes] = field(default_factory=list)
+    vectors: list[NDArray[np.float32]] = field(default_factory=list)
+    tags: list[tuple[bytes, ...]] = field(default_factory=list)
+    expires: list[int | None] = field(default_factory=list)
+    endings: list[bytes] = field(default_factory=list)
+
+    def add(self, context: Context, document: NewDocument) -> None:
+        identity, draft = document
+        count = len(draft.chunks)
+        texts = encoded_texts(draft)
+        tags = tuple(label_tags(context, draft.labels))
+        self.ids += context.row_ids(identity, texts)
+        self.payloads += payloads(identity, draft, texts)
+        self.vectors += [chunk.vector for chunk in draft.chunks]
+        self.tags += [tags] * count
+        self.expires += [draft.expires] * count
+        self.endings += [row_ending(tags, draft.expires)] * count
+
+    def part(self, start: int, end: int) -> _Pending:
+        return _Pending(*(getattr(self, each.name)[start:end] for each in fields(self)))
 
 
 class _Vectors(NamedTuple):
@@ -75,11 +92,13 @@ def seal_documents(context: Context, documents: Sequence[NewDocument]) -> list[S
         BadInput: a vector of the wrong shape or norm, a text that has no UTF-8 form, metadata that
             have no JSON form, or a label that is no text.
     """
-    pending = [row for document in documents for row in _pending(context, document)]
+    pending = _Pending()
+    for document in documents:
+        pending.add(context, document)
     rows: list[StoredRow] = []
     members: list[tuple[bytes, bytes]] = []
-    for start in range(0, len(pending), _ROWS):
-        _seal(context, pending[start : start + _ROWS], rows, members)
+    for start in range(0, len(pending.ids), _ROWS):
+        _seal(context, pending.part(start, start + _ROWS), rows, members)
     found, at = [], 0
     for document in documents:
         end = at + len(document.draft.chunks)
@@ -88,48 +107,37 @@ def seal_documents(context: Context, documents: Sequence[NewDocument]) -> list[S
     return found
 
 
-def _pending(context: Context, document: NewDocument) -> list[_Pending]:
-    identity, draft = document
-    tags = tuple(label_tags(context, draft.labels))
-    ending = row_ending(tags, draft.expires)
-    payloads = _Payloads(row_name(identity), draft.source)
-    ids = context.row_ids(identity, [_utf8(chunk.text, draft.source) for chunk in draft.chunks])
-    return [
-        _Pending(ids[index], payloads.of(index, chunk), chunk.vector, tags, draft.expires, ending)
-        for index, chunk in enumerate(draft.chunks)
-    ]
-
-
 def _seal(
     context: Context,
-    pending: Sequence[_Pending],
+    pending: _Pending,
     rows: list[StoredRow],
     members: list[tuple[bytes, bytes]],
 ) -> None:
-    version, epoch, join = context.row_version, context.profile.epoch, context.binding.joined
-    vectors = _vectors(context, pending)
-    sealed = context.text_sealer.seal_many(
-        (hidden + row.payload, join(row.id, columns, row.ending))
-        for row, hidden, columns in zip(pending, vectors.hidden, vectors.columns, strict=True)
+    """Add the rows, and the id and digest of each."""
+    ids, endings = pending.ids, pending.endings
+    version, epoch = repeat(context.row_version), repeat(context.profile.epoch)
+    hidden, ivs, vectors, columns = _vectors(context, pending)
+    inside = (
+        map(bytes.__add__, hidden, pending.payloads) if context.in_enclave else pending.payloads
     )
-    for row, iv, vector, columns, (nonce, ciphertext) in zip(
-        pending, vectors.ivs, vectors.vectors, vectors.columns, sealed, strict=True
-    ):
-        digest = digest_of(version, epoch, columns, nonce, ciphertext, row.ending)
-        members.append((row.id, digest))
-        rows.append(
-            StoredRow(row.id, version, epoch, iv, vector, nonce, ciphertext, row.tags, row.expires)
-        )
+    bound = map(context.binding.joined, ids, columns, endings)
+    nonces, texts = zip(
+        *context.text_sealer.seal_many(zip(inside, bound, strict=True)), strict=True
+    )
+    digests = map(digest_of, version, epoch, columns, nonces, texts, endings)
+    members += zip(ids, digests, strict=True)
+    rows += map(
+        StoredRow, ids, version, epoch, ivs, vectors, nonces, texts, pending.tags, pending.expires
+    )
 
 
-def _vectors(context: Context, pending: Sequence[_Pending]) -> _Vectors:
-    given = [row.vector for row in pending]
-    count = len(pending)
+def _vectors(context: Context, pending: _Pending) -> _Vectors:
+    count = len(pending.ids)
     if context.in_enclave:
-        plain = unit_matrix(given, context.profile.dimension).astype(">f2")
+        plain = unit_matrix(pending.vectors, context.profile.dimension).astype(">f2")
         none = [b""] * count
         return _Vectors(_lines(plain.view(np.uint8)), none, none, [row_columns(b"", b"")] * count)
-    sealed = context.cipher.encrypt(given, [row.id for row in pending])
+    sealed = context.cipher.encrypt(pending.vectors, pending.ids)
     halves = sealed.vectors.astype(">f2").view(np.uint8)
     first, second = sealed.ivs.shape[1], halves.shape[1]
     table = np.empty((count, 4 + first + 4 + second), dtype=np.uint8)
@@ -144,60 +152,3 @@ def _lines(table: NDArray[np.uint8]) -> list[bytes]:
     """The bytes of each row of uint8[n, m]."""
     joined, width = table.tobytes(), table.shape[1]
     return [joined[at : at + width] for at in range(0, len(joined), width)]
-
-
-class _Payloads:
-    """The JSON of the rows of one document, of which most is the same in each.
-
-    Args:
-        document: its id as text.
-        source: its source.
-    """
-
-    def __init__(self, document: str, source: str) -> None:
-        self._source = source
-        self._before_page = f',"source":{_JSON.encode(source)},"page":'
-        self._before_index = f',"document":{_JSON.encode(document)},"index":'
-        self._heading, self._heading_json = "", '""'
-
-    def of(self, index: int, chunk: ChunkDraft) -> bytes:
-        """UTF-8 of the JSON of one row."""
-        page = "null" if chunk.page is None else self._json(chunk.page, index)
-        if chunk.heading != self._heading:
-            self._heading, self._heading_json = chunk.heading, self._json(chunk.heading, index)
-        metadata = self._json(dict(chunk.metadata), index) if chunk.metadata else "{}"
-        parts = (
-            '{"text":',
-            self._json(chunk.text, index),
-            self._before_page,
-            page,
-            ',"heading":',
-            self._heading_json,
-            self._before_index,
-            str(index),
-            ',"metadata":',
-            metadata,
-            "}",
-        )
-        return _utf8("".join(parts), self._source)
-
-    def _json(self, value: Any, index: int) -> str:
-        if type(value) is int:
-            return str(value)
-        try:
-            return _JSON.encode(value)
-        except (TypeError, ValueError):
-            raise BadInput(
-                f"The metadata of chunk {index} of {self._source} has no JSON form.",
-                hint="Use texts, numbers, true, false, null, lists and objects.",
-            ) from None
-
-
-def _utf8(text: str, source: str) -> bytes:
-    try:
-        return text.encode("utf-8")
-    except UnicodeEncodeError:
-        raise BadInput(
-            f"A text of {source!a} holds half a character and has no UTF-8 form.",
-            hint="Read the file with its own encoding.",
-        ) from None

@@ -28,13 +28,15 @@ CONTEXT = make_context()
 MODES = {mode: make_context(mode=mode) for mode in ("database", "enclave")}
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=300)
+# Mostly what JSON has to escape, and neighbours of it.
+awkward = st.text(st.sampled_from(list('"\\/\n\r\t\b\f\0\x1f \x7f\u2028aé中😀')), max_size=12)
 scalars = st.none() | st.booleans() | st.integers() | texts | st.floats(allow_nan=False)
 chunks = st.builds(
     ChunkDraft,
-    text=texts,
+    text=texts | awkward,
     vector=texts.map(lambda text: vector_of(text, DIMENSION)),
-    page=st.none() | st.integers(-(2**70), 2**70),
-    heading=st.sampled_from(["", "Part 1", 'a "heading"\n']) | texts,
+    page=st.sampled_from([None, 0, 1, True, False]) | st.integers(-(2**70), 2**70),
+    heading=st.sampled_from(["", "Part 1"]) | awkward,
     metadata=st.dictionaries(texts, scalars, max_size=3).map(
         lambda found: {key: value for key, value in found.items() if value not in (1e400, -1e400)}
     ),
@@ -42,7 +44,7 @@ chunks = st.builds(
 drafts = st.lists(
     st.builds(
         DocumentDraft,
-        source=texts,
+        source=texts | awkward,
         content_tag=st.just(b""),
         chunks=st.lists(chunks, max_size=4),
         labels=st.dictionaries(texts, texts, max_size=2),
@@ -60,7 +62,7 @@ def sealed(context: Context, documents: list[DocumentDraft]) -> list[SealedDocum
     return seal_documents(context, new(documents))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=100)
 @given(drafts, st.sampled_from(sorted(MODES)))
 def test_every_row_has_the_bytes_of_the_formats(documents: list[DocumentDraft], mode: str) -> None:
     context = MODES[mode]
