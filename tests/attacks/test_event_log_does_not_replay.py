@@ -26,7 +26,7 @@ def test_the_log_that_was_measured_is_accepted() -> None:
 
 
 @pytest.mark.parametrize("place", [0, 1, 3, 4, 5])
-def test_a_log_without_one_event_is_refused(place: int) -> None:
+def test_an_event_log_that_does_not_replay_is_refused(place: int) -> None:
     assert failed(judge(QUOTE, event_log=logs.ccel(BOOT[:place] + BOOT[place + 1 :]))) == [
         "event-log"
     ]

@@ -26,7 +26,7 @@ def test_a_td_that_measured_what_the_policy_wants_is_accepted() -> None:
     assert judge(**found, policy=POLICY).verdict == "affirming"
 
 
-def test_a_missing_event_is_refused_and_named() -> None:
+def test_rtmr_right_but_event_missing_is_refused_and_named() -> None:
     verdict = judge(**measured(f"crag software {SOFTWARE}"), policy=POLICY)
     assert "event crag/model" in failed(verdict)
     assert "event-log" not in failed(verdict)

@@ -36,7 +36,7 @@ def test_a_gpu_that_answers_to_the_quotes_report_data_is_accepted() -> None:
 # another nonce
 
 
-def test_a_report_with_another_nonce_is_refused() -> None:
+def test_a_gpu_report_with_another_nonce_is_refused() -> None:
     assert gpu(nvidia().report(bytes(32))) == ["gpu0-nonce"]
 
 
@@ -65,7 +65,7 @@ def test_changing_the_nonce_in_the_report_breaks_its_signature() -> None:
 # another chain
 
 
-def test_a_chain_to_another_root_is_refused() -> None:
+def test_a_gpu_report_with_another_chain_is_refused() -> None:
     other = FakeNvidia("impostor")
     assert gpu(other.report(NONCE), other.chain) == ["gpu0-chain"]
 
@@ -135,7 +135,7 @@ def test_a_chain_that_is_no_chain_is_refused() -> None:
 # wrong FWID
 
 
-def test_firmware_other_than_the_certified_one_is_refused() -> None:
+def test_a_gpu_report_with_a_wrong_fwid_is_refused() -> None:
     opaque = {**nvidia().opaque(), 20: bytes(48)}
     assert gpu(nvidia().report(NONCE, opaque=opaque)) == ["gpu0-fwid"]
     leaf = nvidia().make_leaf(fwid=bytes(48))

@@ -47,11 +47,11 @@ def test_the_good_gpu_is_accepted() -> None:
     assert gpu() == []
 
 
-def test_a_gpu_with_confidential_mode_off_is_refused() -> None:
+def test_a_gpu_with_cc_off_is_refused() -> None:
     assert gpu(stated={"cc_enabled": False}) == ["gpu0-statement"]
 
 
-def test_a_gpu_with_developer_tools_is_refused() -> None:
+def test_a_gpu_with_devtools_is_refused() -> None:
     assert gpu(stated={"cc_enabled": True, "devtools": True}) == ["gpu0-statement"]
 
 
@@ -125,7 +125,7 @@ def test_measurement_35_is_skipped_only_while_the_video_decoder_is_off() -> None
     assert gpu({11: b"\xaa"}, rims=rims) == ["gpu0-rim-driver"]
 
 
-def test_the_rim_of_another_vbios_is_refused() -> None:
+def test_a_mismatched_vbios_is_refused() -> None:
     assert gpu(rims=[nvidia().rim(version="96.00.5E.00.01")]) == ["gpu0-rim-vbios"]
 
 

@@ -58,7 +58,8 @@ def flipped(data: bytes, place: int, bit: int) -> bytes:
 
 
 @pytest.mark.parametrize("name", CLASSES)
-def test_a_flipped_bit_is_refused(name: str) -> None:
+def test_a_bit_flipped_quote_is_refused_at_every_offset_class(name: str) -> None:
+    assert judge(QUOTE).verdict == "affirming"
     start, end = CLASSES[name]
     step = max(1, (end - start) // 8)
     for place in range(start, end, step):

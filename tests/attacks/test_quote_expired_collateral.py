@@ -8,7 +8,7 @@ from support.fake_intel import NOW
 from support.hardware import failed, intel, judge
 
 
-def test_collateral_is_refused_from_the_second_after_it_expires() -> None:
+def test_expired_collateral_is_refused_from_its_first_second() -> None:
     issued = intel().collateral()
     assert judge(collateral=issued, at=NOW + 30 * DAY - 1).verdict == "affirming"
     verdict = judge(collateral=issued, at=NOW + 30 * DAY + 1)

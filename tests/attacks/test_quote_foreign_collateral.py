@@ -9,6 +9,7 @@ from support.hardware import failed, intel, judge
 
 
 def test_collateral_of_another_fmspc_is_refused_and_both_are_named() -> None:
+    assert judge(collateral=intel().collateral()).verdict == "affirming"
     verdict = judge(collateral=intel().collateral(fmspc="112233445566"))
     assert failed(verdict) == ["collateral"]
     assert verdict.failure is not None

@@ -24,7 +24,8 @@ def policy(**rules: Any) -> Policy:
 
 
 @pytest.mark.parametrize("status", STALE)
-def test_a_stale_status_is_refused(status: str) -> None:
+def test_an_out_of_date_tcb_is_refused(status: str) -> None:
+    assert judge(collateral=intel().collateral()).verdict == "affirming"
     verdict = judge(collateral=intel().collateral(status=status))
     assert verdict.verdict == "rejected"
     # dcap-qvl itself refuses a revoked level; every other one is ours to refuse.

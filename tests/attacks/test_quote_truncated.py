@@ -12,7 +12,8 @@ ENDS = [0, 1, 2, 47, 48, 184, 520, 568, 631, 632, 635, 636, 700, 764, 770, 1154,
 
 
 @pytest.mark.parametrize("size", ENDS)
-def test_a_quote_cut_short_is_refused(size: int) -> None:
+def test_a_truncated_quote_is_refused_at_every_offset_class(size: int) -> None:
+    assert judge(QUOTE).verdict == "affirming"
     verdict = judge(QUOTE[:size])
     assert verdict.verdict == "rejected"
     assert verdict.measurements == {}

@@ -51,8 +51,36 @@ def test_a_flipped_bit_anywhere_is_refused(data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("alg", [ECDH, RSA_OAEP])
-def test_another_header_is_refused(alg: str) -> None:
+def test_resource_ciphertext_with_changed_tag(alg: str) -> None:
     found = sealed(alg)
+    assert KEYS[alg].decrypt(found) == SECRET
+    tag = base64.urlsafe_b64decode(found["tag"] + "==")
+    for changed in (
+        bytes(16),
+        tag[:15],
+        tag + b"\0",
+        b"",
+        *(tag[:n] + bytes([tag[n] ^ 1]) + tag[n + 1 :] for n in range(16)),
+    ):
+        refused(alg, {**found, "tag": b64(changed)})
+
+
+@pytest.mark.parametrize("alg", KEYS)
+def test_resource_ciphertext_with_changed_key(alg: str) -> None:
+    """The content key wrapped for somebody else, another one, or the sender's half exchanged."""
+    found, other = sealed(alg), sealed(alg)
+    assert KEYS[alg].decrypt(found) == SECRET
+    stranger = dict(encrypt(TeeKey.generate(alg).jwk, SECRET))
+    for changed in (other["encrypted_key"], stranger["encrypted_key"], "", b64(bytes(40))):
+        refused(alg, {**found, "encrypted_key": changed})
+    if alg == ECDH:
+        refused(alg, {**found, "protected": other["protected"]})
+
+
+@pytest.mark.parametrize("alg", [ECDH, RSA_OAEP])
+def test_resource_ciphertext_with_changed_header(alg: str) -> None:
+    found = sealed(alg)
+    assert KEYS[alg].decrypt(found) == SECRET
     header = json.loads(base64.urlsafe_b64decode(found["protected"] + "=="))
     for change in (
         {"enc": "A128GCM"},

@@ -7,6 +7,7 @@ import hmac
 import json
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -78,15 +79,46 @@ def hs256(claims: dict[str, Any], secret: bytes) -> str:
 
 
 @pytest.mark.parametrize(("method", "path", "body"), GUARDED)
-def test_nothing_is_administered_without_the_admins_token(
+def test_policy_or_reference_value_changed_by_an_unauthenticated_call(
     place: Place, method: str, path: str, body: bytes
 ) -> None:
     before = (place.folder / "admin.pub").stat().st_mtime_ns, sorted(place.folder.rglob("*"))
     for headers in ({}, {"Authorization": "Bearer"}, {"Authorization": "Basic YTpi"}):
         reply = send(place, method, path, body, **headers)
         assert (reply.status_code, kind(reply)) == (401, "AdminAuth")
+    now = int(time.time())
+    token = jws.sign({}, {"iat": now, "exp": now + 60}, key(place))
+    if method == "GET":  # the control; what changes something has its own in the next test
+        reply = send(place, method, path, body, Authorization=f"Bearer {token}")
+        assert "AdminAuth" not in reply.text
     after = (place.folder / "admin.pub").stat().st_mtime_ns, sorted(place.folder.rglob("*"))
     assert before == after
+
+
+def test_policy_and_reference_value_are_changed_by_an_authenticated_call(tmp_path: Path) -> None:
+    """The control: the same calls with the admin's token do what they say."""
+    made = start(tmp_path / "trustee")
+    try:
+        now = int(time.time())
+        token = jws.sign({}, {"iat": now, "exp": now + 60}, key(made))
+
+        def done(method: str, path: str, body: bytes = b"") -> str:
+            reply = send(made, method, path, body, Authorization=f"Bearer {token}")
+            assert reply.status_code == 200, reply.text
+            return reply.text
+
+        refusing = b64url(b"package policy\ndefault allow = false")
+        done("POST", "kbs/v0/resource-policy", json.dumps({"policy": refusing}).encode())
+        done("POST", "kbs/v0/attestation-policy", ATTESTATION)
+        own = {**json.loads(ATTESTATION), "policy_id": "own"}
+        done("POST", "kbs/v0/attestation-policy", json.dumps(own).encode())
+        done("DELETE", "kbs/v0/attestation-policy/own")
+        with made.admin() as admin:
+            admin.set_reference_values({"crag.software": ["a" * 64]})
+        assert "a" * 64 in done("GET", "kbs/v0/rvps/query")
+        done("DELETE", "kbs/v0/rvps/delete/crag.software")
+    finally:
+        made.trustee.stop()
 
 
 def test_only_eddsa_by_the_admins_own_key_is_accepted(place: Place) -> None:

@@ -52,7 +52,7 @@ def test_the_right_workload_gets_the_key(place: Place, peer: Handshake) -> None:
     assert peer.open(reply) == SECRET
 
 
-def test_evidence_made_for_another_key_is_refused(place: Place, peer: Handshake) -> None:
+def test_evidence_of_another_key_is_refused(place: Place, peer: Handshake) -> None:
     place.allow(measurement())
     victim = Handshake(place.kbs)
     victim.auth()
@@ -64,7 +64,7 @@ def test_evidence_made_for_another_key_is_refused(place: Place, peer: Handshake)
     assert kind(peer.resource()) == "TokenNotFound"
 
 
-def test_evidence_of_another_session_is_refused(place: Place, peer: Handshake) -> None:
+def test_replayed_evidence_is_refused(place: Place, peer: Handshake) -> None:
     place.allow(measurement())
     peer.auth()
     evidence = sample.build(measurement(), peer.bound())
@@ -75,7 +75,7 @@ def test_evidence_of_another_session_is_refused(place: Place, peer: Handshake) -
     assert "bound to something else" in reply.json()["detail"]
 
 
-def test_a_replayed_nonce_is_refused(place: Place, peer: Handshake) -> None:
+def test_nonce_reuse_across_sessions_is_refused(place: Place, peer: Handshake) -> None:
     place.allow(measurement())
     peer.auth()
     old = peer.nonce

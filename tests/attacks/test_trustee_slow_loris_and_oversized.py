@@ -53,9 +53,7 @@ def test_a_peer_that_never_finishes_its_headers_is_closed(
         assert time.monotonic() - begun < 3
 
 
-def test_a_peer_that_drips_its_headers_is_closed(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_slow_loris_of_headers_is_closed(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(DeadlineProtocol, "header_seconds", 0.3)
     with connect(place) as peer:
         peer.sendall(b"GET /api/health HTTP/1.1\r\nHost: 127.0.0.1\r\nX-A: ")
@@ -81,7 +79,7 @@ def test_a_second_request_on_a_connection_has_a_deadline_too(
         assert closed(peer)
 
 
-def test_a_peer_that_never_finishes_its_body_is_answered_and_closed(
+def test_a_slow_loris_of_a_body_is_answered_and_closed(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = place.trustee._server.config.loaded_app
@@ -96,7 +94,7 @@ def test_a_peer_that_never_finishes_its_body_is_answered_and_closed(
         assert closed(peer)
 
 
-def test_a_body_over_the_limit_is_refused_by_its_length_and_by_its_bytes(place: Place) -> None:
+def test_an_oversized_body_is_refused_by_its_length_and_by_its_bytes(place: Place) -> None:
     def chunks() -> Iterator[bytes]:
         for _ in range(MAX_BODY // 65536 + 2):
             yield b"x" * 65536
