@@ -129,6 +129,16 @@ def test_attesting_changes_nothing_of_the_machine(place: World, kernel: FakeKern
     assert len(shown["measurement"]["register"]) == 96
 
 
+def test_a_quote_that_intel_never_signed_is_not_pinned(place: World) -> None:
+    collateral = place.folder / "collateral.json"
+    collateral.write_text(json.dumps(intel().collateral(at=int(time.time()) - 60)))
+    words = ("--measurement", str(place.folder / "measurement.json"), "--resource", DATA_KEY)
+    write = ("trustee", "policy", "write", *words, "-o", str(place.folder / "forged"))
+    assert "was not verified" in place.provider.run(*write).err
+    done = place.provider.run(*write, "--collateral", str(collateral), "--json")
+    assert done.code == 10 and "measurement.json is refused" in done.json["error"]["message"]
+
+
 def test_a_changed_setting_gets_no_key(place: World, kernel: FakeKernel) -> None:
     found = refused(place, "--passages", "6")
     assert len(kernel.seen()["extended"]) == 3, found

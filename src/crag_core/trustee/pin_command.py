@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from crag_core.attestation.policy import GpuPolicy, Policy, QuotePolicy
 from crag_core.command import command, console, option
 from crag_core.errors import BadInput, CragError, NotSupported
 from crag_core.trustee import pinning, pins
 from crag_core.trustee.admin_options import click_path
+from crag_core.trustee.pin_evidence import look
 
 if TYPE_CHECKING:
     from crag_core.trustee.admin import AdminClient
@@ -65,6 +68,15 @@ PINS, REFERENCES = "pins.json", "reference-values.json"
 )
 @option("--require-gpu", "gpus", type=int, default=0, help="How many verified GPUs there must be.")
 @option(
+    "--collateral",
+    "collateral",
+    multiple=True,
+    type=click_path(),
+    metavar="FILE",
+    help="Intel's collateral, JSON, to verify the measurements' quotes with; may be repeated.",
+)
+@option("--pccs", setting="trustee_pccs", metavar="URL", help="Where else to get it from.")
+@option(
     "--allow-sample",
     is_flag=True,
     help="Accept software-made evidence, which proves nothing. For trying only.",
@@ -77,17 +89,25 @@ def write(
     advisories: tuple[str, ...],
     accept_unknown_tcb: bool,
     gpus: int,
+    collateral: tuple[Path, ...],
+    pccs: str | None,
     allow_sample: bool,
 ) -> None:
     """Write policies that pin measured enclaves, for review, in a form for every Trustee.
 
     The folder gets attestation-policy.rego, resource-policy.rego, reference-values.json and
     pins.json; 'trustee policy apply --from DIR' puts them in force. The quotes in the measurements
-    are not verified here: take them only from machines that you trust.
+    are verified where --collateral or --pccs is given, now and with the --tcb-status wanted; where
+    not, take measurements only from machines that you trust.
     """
     from crag_core.trustee.kbs import resource_path
 
-    events, registers = pins.measured([(name, _read(name)) for name in measurements])
+    read = [(name, _read(name)) for name in measurements]
+    events, registers = pins.measured(read)
+    tolerated = QuotePolicy(frozenset(statuses), frozenset(advisories))
+    policy = Policy(quote=tolerated, gpu=GpuPolicy(required=max(0, gpus)))
+    known = [_collateral(path) for path in collateral]
+    looked = [look(name, data, [*known, *_fetched(data, pccs)], policy) for name, data in read]
     made = pins.Pins(
         events=events,
         registers=registers,
@@ -104,6 +124,9 @@ def write(
         PINS: json.dumps(made.as_json(), indent=1, sort_keys=True) + "\n",
     }
     _write(out, files)
+    for one in looked:
+        if not one.verified:
+            console().warn(f"the measurement {one.name} was not verified: {one.why}.")
     if allow_sample:
         console().warn("these policies accept software-made evidence, which proves nothing.")
     if accept_unknown_tcb:
@@ -115,7 +138,37 @@ def write(
         for name in sorted(files):
             console().line(f"wrote {out / name}")
 
-    console().result({"directory": str(out), "files": sorted(files), "pins": made.as_json()}, human)
+    told = {
+        "directory": str(out),
+        "files": sorted(files),
+        "pins": made.as_json(),
+        "measurements": [{"name": one.name, "verified": one.verified} for one in looked],
+    }
+    console().result(told, human)
+
+
+def _collateral(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(_read(str(path)))
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise BadInput(
+            f"The file {path} is no collateral.",
+            hint="It is a JSON object as dcap-qvl's QuoteCollateralV3 has it.",
+        )
+    return found
+
+
+def _fetched(measurement: bytes, pccs: str | None) -> list[dict[str, Any]]:
+    """What the PCCS has for the platform of a measurement; its quote was read before."""
+    found = json.loads(measurement)
+    if pccs is None or found.get("tee") != "tdx":
+        return []
+    from crag_core.attestation.pccs import PccsSource, platform_of
+
+    quote = base64.b64decode(found["evidence"]["quote"])
+    return [PccsSource(pccs).fetch(*platform_of(quote))]
 
 
 def _read(name: str) -> bytes:
