@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from crag_core.collection.collection import Collection
 from crag_core.collection.documents import DocumentInfo
-from crag_core.collection.drafts import ChunkDraft, DocumentDraft, PutResult
+from crag_core.collection.drafts import ChunkDraft, DocumentDraft, LabelDraft, PutResult
 from crag_core.collection.load import LoadedCollection
 from crag_core.collection.profile import Profile, check_name
 from crag_core.collection.report import Verification, Violation
@@ -20,6 +20,7 @@ __all__ = [
     "DocumentDraft",
     "DocumentInfo",
     "Hit",
+    "LabelDraft",
     "LoadedCollection",
     "Profile",
     "PutResult",

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from crag_core.collection import profile as profiles
-from crag_core.collection import write
+from crag_core.collection import relabel, removal, write
 from crag_core.collection.context import Context
 from crag_core.collection.documents import DocumentInfo, open_document
-from crag_core.collection.drafts import DocumentDraft, PutResult
+from crag_core.collection.drafts import DocumentDraft, LabelDraft, PutResult
 from crag_core.collection.following import moved, retried
 from crag_core.collection.labels import label_tags
 from crag_core.collection.load import LoadedCollection, Verified, verified
@@ -276,6 +276,20 @@ class Collection:
         """
         return retried(lambda: write.put(self._context, self._store, drafts), self._follow)
 
+    def relabel(self, drafts: Sequence[LabelDraft]) -> list[PutResult]:
+        """Give documents other labels or another date in one transaction, without their content.
+
+        Neither texts nor vectors are needed: rows are sealed anew around the vectors as they are
+        stored. A document that is gone or has another content tag is left alone, with the status
+        ``stale``.
+
+        Raises:
+            BadInput: two drafts with one source, or a label that is no text.
+            IntegrityViolated: what is in the database was changed; nothing is written.
+            Unreachable: the database does not answer, or another writer holds the collection.
+        """
+        return retried(lambda: relabel.relabel(self._context, self._store, drafts), self._follow)
+
     def remove_documents(self, ids: Iterable[bytes | str]) -> int:
         """Remove documents (16 bytes or UUIDs as text) with their rows; how many rows.
 
@@ -285,7 +299,7 @@ class Collection:
             Unreachable: the database does not answer, or another writer holds the collection.
         """
         keys = [_identity(each) for each in ids]
-        return retried(lambda: write.remove(self._context, self._store, keys), self._follow)
+        return retried(lambda: removal.remove(self._context, self._store, keys), self._follow)
 
     def purge(self, now: int | None = None) -> tuple[int, int]:
         """Remove the documents whose date is past; how many, and how many rows.
@@ -298,7 +312,7 @@ class Collection:
             Unreachable: the database does not answer, or another writer holds the collection.
         """
         moment = int(time.time()) if now is None else now
-        return retried(lambda: write.purge(self._context, self._store, moment), self._follow)
+        return retried(lambda: removal.purge(self._context, self._store, moment), self._follow)
 
     def search(
         self,

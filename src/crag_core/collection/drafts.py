@@ -42,9 +42,30 @@ class DocumentDraft:
 
 
 @dataclass(frozen=True)
-class PutResult:
-    """What became of a draft; ``rows`` is how many rows the document has now."""
+class LabelDraft:
+    """Other labels or another date for a document whose content stays.
+
+    Args:
+        source: of the document.
+        content_tag: of the content that it must still have.
+        labels: all that it has from now on, ``name=value``.
+        expires: seconds since 1970 UTC after which nothing of it is found, or None.
+    """
 
     source: str
-    status: Literal["added", "updated", "unchanged"]
+    content_tag: bytes
+    labels: Mapping[str, str] = field(default_factory=dict)
+    expires: int | None = None
+
+
+@dataclass(frozen=True)
+class PutResult:
+    """What became of a draft; ``rows`` is how many rows the document has now.
+
+    ``stale`` is a :class:`LabelDraft` whose document is gone or has other content by now; nothing
+    was done with it, and it has to be put with all its chunks.
+    """
+
+    source: str
+    status: Literal["added", "updated", "unchanged", "stale"]
     rows: int

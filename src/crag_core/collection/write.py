@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 
@@ -19,7 +18,7 @@ from crag_core.collection.documents import (
 )
 from crag_core.collection.drafts import DocumentDraft, PutResult
 from crag_core.collection.following import refuse_while_rotating
-from crag_core.collection.rows import open_row, row_digest, row_element, row_name
+from crag_core.collection.rows import row_digest, row_element, row_name
 from crag_core.errors import BadInput, IntegrityViolated
 from crag_core.sethash import SetHash
 from crag_core.snapshot import Snapshot
@@ -30,13 +29,22 @@ _ID = attrgetter("id")
 
 @dataclass
 class Changes:
-    """What one transaction takes out and puts in."""
+    """What one transaction takes out and puts in; ``checked`` once what it takes out was read."""
 
     old_documents: list[StoredDocument] = field(default_factory=list)
     old_members: list[tuple[bytes, bytes]] = field(default_factory=list)
     new_documents: list[StoredDocument] = field(default_factory=list)
     new_rows: list[StoredRow] = field(default_factory=list)
     new_members: list[tuple[bytes, bytes]] = field(default_factory=list)
+    checked: bool = False
+
+    def add(
+        self, document: StoredDocument, rows: list[StoredRow], members: list[tuple[bytes, bytes]]
+    ) -> None:
+        """Put a document in with its rows, and the id and digest of each row."""
+        self.new_documents.append(document)
+        self.new_rows.extend(rows)
+        self.new_members.extend(members)
 
     def remove(self, stored: StoredDocument, info: DocumentInfo) -> None:
         """Take a document out with its rows."""
@@ -55,7 +63,7 @@ def put(context: Context, store: Store, drafts: Sequence[DocumentDraft]) -> list
         IntegrityViolated: the snapshot, a document or a row in the database was changed.
         Unreachable: the database does not answer, or another writer holds the collection.
     """
-    ids = _identities(context, drafts)
+    ids = identities(context, [draft.source for draft in drafts])
     floor = context.seen
     results: list[PutResult] = []
     with store.writer() as writer:
@@ -80,68 +88,9 @@ def put(context: Context, store: Store, drafts: Sequence[DocumentDraft]) -> list
                 PutResult(draft.source, "updated" if info else "added", len(draft.chunks))
             )
         _add(context, changes, new, known)
-        made = _commit(context, writer, changes, locked, current) if changes else current
+        made = commit(context, writer, changes, locked, current) if changes else current
     context.note(made)
     return results
-
-
-def remove(context: Context, store: Store, ids: Iterable[bytes]) -> int:
-    """Remove documents with their rows; how many rows that were.
-
-    Raises:
-        BadInput: one of the documents is not there; nothing was changed.
-        IntegrityViolated: the snapshot, a document or a row in the database was changed.
-        Unreachable: the database does not answer, or another writer holds the collection.
-    """
-    wanted = list(dict.fromkeys(ids))
-    floor = context.seen
-    with store.writer() as writer:
-        locked = writer.lock(context.identity)
-        current = context.current(locked, floor)
-        refuse_while_rotating(context, writer)
-        changes = Changes()
-        found = {each.id: each for each in writer.documents_by_id(context.generation, wanted)}
-        for identity in wanted:
-            if identity not in found:
-                raise BadInput(
-                    f"There is no document {row_name(identity)} in {context.name}.",
-                    hint="`crag-owner list` shows the documents. Nothing was changed.",
-                )
-            changes.remove(found[identity], open_document(context, found[identity]))
-        made = _commit(context, writer, changes, locked, current) if changes else current
-    context.note(made)
-    return len(changes.old_members)
-
-
-def purge(context: Context, store: Store, now: int) -> tuple[int, int]:
-    """Remove the documents that expired at ``now`` or before; how many, and how many rows.
-
-    Raises:
-        IntegrityViolated: the snapshot, a document or a row in the database was changed.
-        Unreachable: the database does not answer, or another writer holds the collection.
-    """
-    with store.reader() as reader:
-        expired = {
-            uuid.UUID(open_row(context, row).document_id).bytes
-            for batch in reader.expired(context.generation, now)
-            for row in batch
-        }
-    if not expired:
-        return 0, 0
-    floor = context.seen
-    with store.writer() as writer:
-        locked = writer.lock(context.identity)
-        current = context.current(locked, floor)
-        refuse_while_rotating(context, writer)
-        changes = Changes()
-        for stored in writer.documents_by_id(context.generation, sorted(expired)):
-            info = open_document(context, stored)
-            # Another writer may have given it a later date since it was looked up.
-            if info.expired(now):
-                changes.remove(stored, info)
-        made = _commit(context, writer, changes, locked, current) if changes else current
-    context.note(made)
-    return len(changes.old_documents), len(changes.old_members)
 
 
 def first_snapshot(context: Context) -> tuple[Snapshot, StoredSnapshot]:
@@ -161,8 +110,12 @@ def first_snapshot(context: Context) -> tuple[Snapshot, StoredSnapshot]:
     return made, _stored(context, made, empty)
 
 
-def _identities(context: Context, drafts: Sequence[DocumentDraft]) -> list[bytes]:
-    sources = [draft.source for draft in drafts]
+def identities(context: Context, sources: Sequence[str]) -> list[bytes]:
+    """The ids of documents of one transaction.
+
+    Raises:
+        BadInput: two of them have one source, or one has no UTF-8 form.
+    """
     if len(set(sources)) != len(sources):
         twice = next(source for source in sources if sources.count(source) > 1)
         raise BadInput(
@@ -206,20 +159,27 @@ def _add(
             content_tag=draft.content_tag,
             members=members,
         )
-        changes.new_rows.extend(rows)
-        changes.new_members.extend(members)
-        changes.new_documents.append(seal_document(context, info))
+        changes.add(seal_document(context, info), rows, members)
 
 
-def _commit(
+def commit(
     context: Context,
     writer: Writer,
     changes: Changes,
     locked: StoredSnapshot | None,
     current: Snapshot,
 ) -> Snapshot:
+    """Make the changes and the snapshot that follows ``current``.
+
+    Args:
+        locked: the stored form of ``current``, locked by this transaction.
+
+    Raises:
+        IntegrityViolated: a row that is taken out was changed.
+    """
     generation = context.generation
-    _check_old_rows(context, writer, changes)
+    if not changes.checked:
+        old_rows(context, writer, changes)
     total = context.set_from(locked.state if locked else b"")
     _apply(total, changes)
     writer.delete_rows(generation, [identity for identity, _ in changes.old_members])
@@ -237,17 +197,24 @@ def _commit(
     return made
 
 
-def _check_old_rows(context: Context, writer: Writer, changes: Changes) -> None:
-    """Rows that are taken out must be there as they were put in, or the set hash would be wrong."""
+def old_rows(context: Context, writer: Writer, changes: Changes) -> list[StoredRow]:
+    """The rows that are taken out, which must be as they were put in, or the set hash would be
+    wrong.
+
+    Raises:
+        IntegrityViolated: one is missing or was changed; the message names it.
+    """
+    changes.checked = True
     expected = dict(changes.old_members)
     if not expected:
-        return
+        return []
     found = writer.rows_by_id(context.generation, list(expected))
     for row in found:
         if expected.pop(row.id, None) != row_digest(row):
             raise _violated(context, "tampered", row.id, "was changed")
     for identity in expected:
         raise _violated(context, "missing", identity, "is missing")
+    return found
 
 
 def _apply(total: SetHash, changes: Changes) -> None:
