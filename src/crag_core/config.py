@@ -58,6 +58,10 @@ def private_dir(path: Path) -> Path:
     return path
 
 
+# Settings that can switch a protection off, besides those with "insecure" in their name.
+WEAKENING = frozenset({"recheck", "require_anchor"})
+
+
 @dataclass(frozen=True)
 class Found:
     """A value and where it came from; ``lying_about``: from a file that merely lies in the current
@@ -134,7 +138,7 @@ def _require_harmless(path: Path, content: dict[str, Any]) -> None:
         )
     for table in content.values():
         for key in table if isinstance(table, dict) else ():
-            if "insecure" in str(key):
+            if "insecure" in str(key) or key in WEAKENING:
                 raise UsageError(
                     f"{path} sets {key}, which a file that merely lies in the current folder may "
                     "not do.",

@@ -12,18 +12,27 @@ from crag_core.config import SettingsFiles, private_dir, write_private
 from crag_core.errors import BadInput, UsageError
 
 
-@pytest.mark.parametrize("table", ["user", "shared"])
+@pytest.mark.parametrize(
+    ("table", "setting", "value"),
+    [
+        ("user", "allow_insecure_evidence", True),
+        ("shared", "allow_insecure_evidence", True),
+        ("user", "recheck", 3600),
+        ("provider", "require_anchor", False),
+    ],
+)
 def test_a_file_in_the_folder_switches_no_protection_off(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: str, setting: str, value: object
 ) -> None:
     file = tmp_path / "crag.toml"
-    file.write_text(f"[{table}]\nallow_insecure_evidence = true\n")
+    file.write_text(f"[{table}]\n{setting} = {str(value).lower()}\n")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UsageError, match=r"crag\.toml sets allow_insecure_evidence"):
-        SettingsFiles.load("user", None)
-    named = SettingsFiles.load("user", file).lookup("allow_insecure_evidence")
+    role = "user" if table == "shared" else table
+    with pytest.raises(UsageError, match=rf"crag\.toml sets {setting}"):
+        SettingsFiles.load(role, None)
+    named = SettingsFiles.load(role, file).lookup(setting)
     assert named is not None
-    assert named.value is True
+    assert named.value == value
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o770, 0o702])
