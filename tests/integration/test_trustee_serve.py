@@ -151,10 +151,18 @@ def test_a_second_measurement_is_added_and_replace_forgets_the_first(tmp_path: P
     with serving(folder, "--insecure-accept-sample-evidence") as (_process, ready):
         options = ("--resource", RESOURCE, "--dir", folder)
         crag("resource", "set", RESOURCE, "--file", "-", "--dir", folder, stdin=SECRET)
-        for file in files:
-            assert crag("policy", "apply", "--measurement", file, *options)[0] == 0
+        code, first = crag("policy", "apply", "--measurement", files[0], *options)
+        assert (code, first["older"], first["retired"]) == (0, {}, {})
+        code, both = crag("policy", "apply", "--measurement", files[1], *options)
+        old = {"crag.software": measurement("one").reference_values()["crag.software"]}
+        assert (code, both["older"], both["retired"]) == (0, old, {})
         assert fetch("one", ready["url"]) == fetch("two", ready["url"]) == SECRET
-        assert crag("policy", "apply", "--measurement", files[1], "--replace", *options)[0] == 0
+        replace = ("policy", "apply", "--measurement", files[1], "--replace", *options)
+        code, plan = crag(*replace, "--dry-run")
+        assert (code, plan["applied"], plan["retired"]) == (0, False, old)
+        assert fetch("one", ready["url"]) == SECRET
+        code, only = crag(*replace)
+        assert (code, only["older"], only["retired"]) == (0, {}, old)
         assert fetch("two", ready["url"]) == SECRET
         with pytest.raises(PolicyDenied):
             fetch("one", ready["url"])

@@ -108,10 +108,18 @@ def apply(
         plan = _plan(admin, names, values, replace=replace)
         if not dry_run:
             _carry_out(admin, plan)
+    if plan.older:
+        console().warn(
+            f"{sum(map(len, plan.older.values()))} older value(s) stay accepted "
+            f"({', '.join(sorted(plan.older))}), so that an update can be rolled out. When it is, "
+            "run the same command with --replace: it retires them."
+        )
     facts = {
         "applied": not dry_run,
         "resources": plan.resources,
         "reference_values": plan.values,
+        "older": plan.older,
+        "retired": plan.retired,
         "resource_policy": plan.policy,
     }
 
@@ -119,7 +127,9 @@ def apply(
         for name in plan.resources:
             console().line(f"kbs:///{name}")
         console().line("is released to workloads that measure")
-        _print_values(plan.values)
+        _print_values(plan.values, plan.older)
+        for name, values in sorted(plan.retired.items()):
+            console().line(f"and no longer {name}: {', '.join(values)}")
         console().line("Nothing was changed (--dry-run)." if dry_run else "Applied and read back.")
 
     console().result(facts, human)
@@ -154,19 +164,25 @@ def _apply_folder(folder: Path, settings: AdminSettings, *, dry_run: bool) -> No
 
 @dataclass(frozen=True)
 class _Plan:
-    """What shall be in force; ``retired`` are names whose values go away."""
+    """What shall be in force.
+
+    ``older``: those of ``values`` that the measurement does not have and that stay accepted.
+    ``retired``: what was accepted until now.
+    """
 
     resources: list[str]
     policy: str
     values: Values
-    retired: list[str]
+    older: Values
+    retired: Values
 
 
 def _plan(admin: AdminClient, names: list[str], values: Values, *, replace: bool) -> _Plan:
     known = admin.get_reference_values()
     if replace:
-        retired = sorted(set(known) - set(values))
-        return _Plan(sorted(set(names)), release_policy.write(names), values, retired)
+        return _Plan(
+            sorted(set(names)), release_policy.write(names), values, {}, _without(known, values)
+        )
     policy = admin.get_resource_policy()
     before = [] if release_policy.denies_all(policy) else release_policy.read(policy)
     if before is None:
@@ -177,15 +193,22 @@ def _plan(admin: AdminClient, names: list[str], values: Values, *, replace: bool
         )
     both = sorted({*before, *names})
     merged = {name: sorted({*known.get(name, []), *found}) for name, found in values.items()}
-    return _Plan(both, release_policy.write(both), merged, [])
+    return _Plan(both, release_policy.write(both), merged, _without(merged, values), {})
+
+
+def _without(values: Values, others: Values) -> Values:
+    """What is in ``values`` and not in ``others``; names that nothing is left of are gone."""
+    left = {name: sorted(set(found) - set(others.get(name, []))) for name, found in values.items()}
+    return {name: found for name, found in left.items() if found}
 
 
 def _carry_out(admin: AdminClient, plan: _Plan) -> None:
-    admin.set_reference_values({**plan.values, **{name: [] for name in plan.retired}})
+    emptied = [name for name in plan.retired if name not in plan.values]
+    admin.set_reference_values({**plan.values, **{name: [] for name in emptied}})
     admin.set_resource_policy(plan.policy)
     values = admin.get_reference_values()
     kept = all(sorted(values.get(name, [])) == sorted(v) for name, v in plan.values.items())
-    gone = not any(values.get(name) for name in plan.retired)
+    gone = not any(values.get(name) for name in emptied)
     if not kept or not gone or admin.get_resource_policy() != plan.policy:
         raise CragError(
             "The Trustee does not have in force what it has just been told.",
@@ -225,7 +248,8 @@ def _digests(values: object) -> bool:
     )
 
 
-def _print_values(values: Values) -> None:
+def _print_values(values: Values, older: Values | None = None) -> None:
     for name, found in sorted(values.items()):
         for value in found:
-            console().line(f"  {name}  {value}")
+            mark = "  (older)" if value in (older or {}).get(name, []) else ""
+            console().line(f"  {name}  {value}{mark}")
