@@ -20,12 +20,13 @@ from crag_core.attestation.eventlog import LogEntry
 from crag_core.attestation.evidence import MeasuringSource
 from crag_core.attestation.own_events import OwnEvents
 from crag_core.attestation.policy import EventPolicy, Policy, RequiredEvent
+from crag_core.attestation.quote import parse_quote
 from crag_core.attestation.rtmr import RuntimeRegister
 from crag_core.attestation.tdx_evidence import TdxSource, verify_tdx_evidence
 from crag_core.attestation.tsm import TsmReports
 from crag_core.attestation.verdict import Verdict
 from crag_core.errors import AttestationRejected, CragError, NotSupported
-from support import logs
+from support import logs, vectors
 from support.fake_intel import NOW
 from support.fake_kernel import BOOT, FakeKernel
 from support.fuse import mounting
@@ -248,3 +249,24 @@ def test_a_log_with_other_events_of_crags_is_foreign() -> None:
     for bad in ([LINES[1]], [LINES[0], LINES[0]], [*LINES, "crag extra sha256:00"]):
         with pytest.raises(AttestationRejected, match="another crag-provider"):
             OWN.held_by_log(told(*bad))
+
+
+@vectors.needed
+def test_a_recorded_firmware_log_is_continued() -> None:
+    log = vectors.data("eventlog/gcp_cos113_ccel.bin")
+    quote = parse_quote(vectors.data("tdx/gcp_cos113_quote.dat"))
+    assert OWN.held_by_register(quote.rtmr(3), before(log)) == 0
+    made = parse_ccel(appended(log, OWN.entries))
+    replayed = made.replay()
+    assert [replayed[index + 1] for index in range(3)] == [quote.rtmr(i) for i in range(3)]
+    assert replayed[4] == OWN.register(3)
+
+
+@vectors.needed
+def test_a_recorded_agents_log_is_told_from_ours() -> None:
+    log = vectors.data("eventlog/CCEL_AAEL_alibabacloud")
+    events = events_of(parse_ccel(log))
+    assert events and OWN.held_by_log(events) == 0
+    made = parse_ccel(appended(log, OWN.entries))
+    assert OWN.held_by_log(events_of(made)) == 3
+    assert made.replay()[4] == OWN.register(3, before(log))
