@@ -22,7 +22,10 @@ def wire(monkeypatch: pytest.MonkeyPatch) -> Seen:
     original = BoundedConnection.execute
 
     def recorded(self: Any, query: Any, params: Any = None, **more: Any) -> Any:
-        text = query if isinstance(query, str) else query.as_string(None)
+        if isinstance(query, bytes):
+            text = query.decode()
+        else:
+            text = query if isinstance(query, str) else query.as_string(None)
         seen.append((text, repr(params)))
         return original(self, query, params, **more)
 

@@ -21,7 +21,7 @@ from crag_core.collection.memory import Memory
 from crag_core.collection.profile import Profile, content_tag_key
 from crag_core.collection.report import Verification
 from crag_core.collection.rows import RowContent, open_row, row_digest, row_name
-from crag_core.collection.search import Hit, find
+from crag_core.collection.search import Hit, Question, find
 from crag_core.collection.verify import examine
 from crag_core.errors import BadInput, IntegrityViolated
 from crag_core.keys import CollectionKeys, MasterKey
@@ -411,12 +411,18 @@ class Collection:
         fetch: int | None,
         labels: Mapping[str, str],
     ) -> list[Hit]:
-        with self._reading() as (reader, snapshot):
-            context = self._context
-            tags = label_tags(context, labels)
-            if not context.in_enclave:
-                return find(context, reader, vector, k=k, fetch=fetch, tags=tags)
-        return self._memory(context, snapshot).find(vector, k=k, fetch=fetch, tags=tags)
+        context = self._context
+        floor = context.seen
+        tags = label_tags(context, labels)
+        if context.in_enclave:
+            with self._store.lookup() as lookup:
+                snapshot = context.current(lookup.snapshot(context.identity), floor)
+            return self._memory(context, snapshot).find(vector, k=k, fetch=fetch, tags=tags)
+        question = Question.of(context, vector, k, fetch, tags)
+        with self._store.lookup() as lookup:
+            seen = lookup.nearest(context.generation, *question.asked)
+        context.current(seen.snapshot, floor)
+        return find(context, question, seen.rows)
 
     def _memory(self, context: Context, snapshot: Snapshot) -> Memory:
         """The rows of ``snapshot`` or a newer one."""

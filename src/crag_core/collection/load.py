@@ -12,7 +12,7 @@ from crag_core.collection.following import moved
 from crag_core.collection.labels import label_tags
 from crag_core.collection.memory import Memory, MemoryLoader
 from crag_core.collection.report import refuse
-from crag_core.collection.search import Hit, find
+from crag_core.collection.search import Hit, Question, find
 from crag_core.collection.verify import examine
 from crag_core.errors import IntegrityViolated, Unreachable
 from crag_core.snapshot import Anchor, Snapshot
@@ -148,16 +148,19 @@ class LoadedCollection:
         """Hits and their snapshot; no hits where the snapshot is a newer one."""
         context = held.context
         tags = label_tags(context, labels)
-        with self._store.reader() as reader:
-            stored = reader.snapshot(context.identity)
+        if held.memory is not None:
+            with self._store.lookup() as lookup:
+                stored = lookup.snapshot(context.identity)
             current = context.current(stored, held.snapshot)
-            if current != held.snapshot:
-                return None, current
-            if held.memory is None:
-                known = held.known
-                hits = find(context, reader, vector, k=k, fetch=fetch, tags=tags, known=known)
-                return hits, current
-        return held.memory.find(vector, k=k, fetch=fetch, tags=tags), current
+            same = current == held.snapshot
+            hits = held.memory.find(vector, k=k, fetch=fetch, tags=tags) if same else None
+            return hits, current
+        question = Question.of(context, vector, k, fetch, tags)
+        with self._store.lookup() as lookup:
+            seen = lookup.nearest(context.generation, *question.asked)
+        current = context.current(seen.snapshot, held.snapshot)
+        same = current == held.snapshot
+        return find(context, question, seen.rows, held.known) if same else None, current
 
     def _follow(self, held: Verified) -> bool:
         """Verify the collection in the epoch that it was rotated to; whether it was."""

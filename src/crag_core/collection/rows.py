@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import struct
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,6 +47,15 @@ def row_digest(row: StoredRow) -> bytes:
         row.ciphertext,
         row_ending(row.tags, row.expires),
     )
+
+
+def row_digests(rows: Sequence[StoredRow]) -> list[bytes]:
+    """As :func:`row_digest` of each row; faster than one by one."""
+    ending = functools.lru_cache(row_ending)
+    return [
+        digest_of(version, epoch, row_columns(iv, vector), nonce, ciphertext, ending(tags, expires))
+        for _, version, epoch, iv, vector, nonce, ciphertext, tags, expires in rows
+    ]
 
 
 def digest_of(
@@ -97,6 +107,28 @@ def authenticated(context: Context, row: StoredRow) -> bytes:
         return unseal_row(context, row)
     except (IntegrityViolated, OverflowError):
         raise _tampered(context, row) from None
+
+
+def authenticated_all(context: Context, rows: Sequence[StoredRow]) -> list[bytes]:
+    """The payloads of rows, each as by :func:`authenticated`; faster than one by one.
+
+    Raises:
+        IntegrityViolated: as :func:`open_row`; the message names the first row.
+    """
+    joined, unseal = context.binding.joined, context.text_sealer.unseal
+    form = context.row_version, context.profile.epoch
+    ending = functools.lru_cache(row_ending)
+    payloads = []
+    for row in rows:
+        identity, version, epoch, iv, vector, nonce, ciphertext, tags, expires = row
+        try:
+            if (version, epoch) != form:
+                raise _tampered(context, row)
+            aad = joined(identity, row_columns(iv, vector), ending(tags, expires))
+            payloads.append(unseal(nonce, ciphertext, aad))
+        except (IntegrityViolated, OverflowError):
+            raise _tampered(context, row) from None
+    return payloads
 
 
 def read_row(context: Context, row: StoredRow, payload: bytes) -> RowContent:

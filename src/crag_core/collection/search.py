@@ -13,18 +13,22 @@ from crag_core.collection.context import Context
 from crag_core.collection.rows import (
     RowContent,
     authenticated,
+    authenticated_all,
     read_row,
     row_digest,
+    row_digests,
     row_name,
 )
 from crag_core.errors import BadInput, IntegrityViolated
-from crag_core.store.interface import MAX_NEAREST, Reader, StoredRow
+from crag_core.store.interface import MAX_NEAREST, StoredRow
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MIN_FETCH = 100
 FETCH_PER_HIT = 20
+# Vectors decrypted in one step: what malloc takes from the system anew each time is slower.
+SCRATCH_BYTES = 96 * 1024
 
 
 @dataclass(frozen=True)
@@ -65,76 +69,151 @@ def candidates(k: int, fetch: int | None) -> int:
     return fetch
 
 
+@dataclass(frozen=True)
+class Question:
+    """A question on its way to a database: what it asks for, and what the database sees of it.
+
+    ``vector`` is float32[d] of unit norm, ``query`` its encryption; ``now`` seconds since 1970.
+    """
+
+    vector: NDArray[np.float32]
+    query: NDArray[np.float32]
+    k: int
+    limit: int
+    now: int
+    tags: tuple[bytes, ...]
+
+    @property
+    def asked(self) -> tuple[NDArray[np.float32], int, int, tuple[bytes, ...]]:
+        """What the database is told: query, number of rows, time, tags."""
+        return self.query, self.limit, self.now, self.tags
+
+    @classmethod
+    def of(
+        cls,
+        context: Context,
+        vector: NDArray[np.float32],
+        k: int,
+        fetch: int | None,
+        tags: Sequence[bytes],
+    ) -> Question:
+        """A question asked now.
+
+        Args:
+            tags: keyed tags that each hit carries, all of them.
+
+        Raises:
+            BadInput: the vector is not one of the collection, or k or fetch is out of range.
+        """
+        limit = candidates(k, fetch)
+        query = context.cipher.encrypt_query(vector)
+        return cls(vector, query, k, limit, int(time.time()), tuple(tags))
+
+
 def find(
     context: Context,
-    reader: Reader,
-    vector: NDArray[np.float32],
-    *,
-    k: int,
-    fetch: int | None,
-    tags: Sequence[bytes] = (),
+    question: Question,
+    rows: Sequence[StoredRow],
     known: Mapping[bytes, bytes] | None = None,
 ) -> list[Hit]:
-    """The ``k`` nearest rows, best first, of a collection of mode ``database``.
+    """The ``k`` nearest of the rows that a database of mode ``database`` returned, best first.
 
-    Every row that the database returns is opened before it may influence the order.
+    Every row is authenticated before it may influence the order.
 
     Args:
-        vector: the question's, float32[d] of unit norm.
-        tags: keyed tags that each hit carries, all of them.
         known: id and digest of all rows that exist; a row that is not among them is refused.
 
     Raises:
-        BadInput: the vector is not one of the collection, or k or fetch is out of range.
         IntegrityViolated: a row was changed; the message names it.
     """
-    limit = candidates(k, fetch)
-    now = int(time.time())
-    query = context.cipher.encrypt_query(vector)
-    rows = reader.nearest(context.generation, query, limit, now, tags)
-    payloads = [_admit(context, row, known) for row in rows]
-    # What the row itself proves about its tags counts, not what the database compared.
-    for row in rows:
-        if not set(tags) <= set(row.tags):
-            raise _refused(context, row, "was returned without the labels asked for", "added")
-    if len({row.id for row in rows}) != len(rows):
-        raise _refused(context, rows[0], "was returned twice", "added")
-    live = [at for at, row in enumerate(rows) if row.expires is None or row.expires > now]
-    if not live:
-        return []
-    scores = context.cipher.scores(vector, *_matrices(context, [rows[at] for at in live]))
-    # Equal scores keep an order that does not depend on the database.
-    order = sorted(range(len(live)), key=lambda at: (-float(scores[at]), rows[live[at]].id))
+    if known is None:
+        payloads = authenticated_all(context, rows)
+        near = ranked(context, question, rows)
+        opened = [(rows[at], payloads[at], row_digest(rows[at])) for at, _ in near]
+    else:
+        # Their digests say that the rows are the verified ones, so only the hits are opened.
+        digests = _compared(context, rows, known)
+        near = ranked(context, question, rows)
+        opened = [(rows[at], authenticated(context, rows[at]), digests[at]) for at, _ in near]
     return [
-        hit(
-            rank,
-            float(scores[at]),
-            # Of the rows that were fetched, only these are wanted as text.
-            read_row(context, rows[live[at]], payloads[live[at]]),
-            row_digest(rows[live[at]]),
+        hit(rank, score, read_row(context, row, payload), digest)
+        for rank, ((_, score), (row, payload, digest)) in enumerate(
+            zip(near, opened, strict=True), 1
         )
-        for rank, at in enumerate(order[:k], 1)
     ]
 
 
-def _admit(context: Context, row: StoredRow, known: Mapping[bytes, bytes] | None) -> bytes:
-    payload = authenticated(context, row)
-    if known is not None:
+def _compared(
+    context: Context, rows: Sequence[StoredRow], known: Mapping[bytes, bytes]
+) -> list[bytes]:
+    """The digests of rows that are as they were verified."""
+    digests = row_digests(rows)
+    for row, digest in zip(rows, digests, strict=True):
         expected = known.get(row.id)
-        if expected is None:
-            raise _refused(context, row, "belongs to no document", "added")
-        if expected != row_digest(row):
+        if expected != digest:
+            # Opened first, because what does not open was changed and is no other version.
+            authenticated(context, row)
+            if expected is None:
+                raise _refused(context, row, "belongs to no document", "added")
             raise _refused(context, row, "is another version than the verified one", "rolled_back")
-    return payload
+    return digests
 
 
-def _matrices(
-    context: Context, rows: Sequence[StoredRow]
-) -> tuple[NDArray[np.float16], NDArray[np.uint8]]:
-    size = (len(rows), context.profile.dimension)
-    vectors = np.frombuffer(b"".join(row.vector for row in rows), dtype=">f2").reshape(size)
-    ivs = np.frombuffer(b"".join(row.iv for row in rows), dtype=np.uint8).reshape(len(rows), -1)
-    return vectors.astype(np.float16), ivs
+def ranked(
+    context: Context, question: Question, rows: Sequence[StoredRow]
+) -> list[tuple[int, float]]:
+    """Places in ``rows`` of the ``k`` nearest, and their scores, best first.
+
+    Args:
+        rows: authenticated; what they prove about their tags and dates counts, not what the
+            database compared.
+
+    Raises:
+        IntegrityViolated: a row was returned twice, or has not the tags asked for.
+    """
+    tags = set(question.tags)
+    if tags:
+        for row in rows:
+            if not tags <= set(row.tags):
+                raise _refused(context, row, "was returned without the labels asked for", "added")
+    if len({row.id for row in rows}) != len(rows):
+        raise _refused(context, rows[0], "was returned twice", "added")
+    now = question.now
+    live = [at for at, row in enumerate(rows) if row.expires is None or row.expires > now]
+    if not live:
+        return []
+    shown = rows if len(live) == len(rows) else [rows[at] for at in live]
+    scores = _scores(context, question.vector, shown)
+    near = _highest(scores, question.k)
+    # Equal scores keep an order that does not depend on the database.
+    near.sort(key=lambda at: (-float(scores[at]), shown[at].id))
+    return [(live[at], float(scores[at])) for at in near[: question.k]]
+
+
+def _highest(scores: NDArray[np.float32], k: int) -> list[int]:
+    """Places of all scores that are not below the k-th highest."""
+    if len(scores) <= k:
+        return list(range(len(scores)))
+    edge = np.partition(scores, len(scores) - k)[len(scores) - k]
+    found: list[int] = np.flatnonzero(scores >= edge).tolist()
+    return found
+
+
+def _scores(
+    context: Context, vector: NDArray[np.float32], rows: Sequence[StoredRow]
+) -> NDArray[np.float32]:
+    """Inner products float32[n] of the question with the plaintexts of authenticated rows."""
+    cipher, dimension = context.cipher, context.profile.dimension
+    rotated = cipher.rotate(vector)
+    step = max(1, SCRATCH_BYTES // (4 * dimension))
+    scores = np.empty(len(rows), dtype=np.float32)
+    for start in range(0, len(rows), step):
+        part = rows[start : start + step]
+        halves = np.frombuffer(b"".join([row.vector for row in part]), dtype=">f2")
+        ivs = np.frombuffer(b"".join([row.iv for row in part]), dtype=np.uint8)
+        vectors = halves.astype(np.float16).reshape(len(part), dimension)
+        scores[start : start + step] = cipher.denoise(vectors, ivs.reshape(len(part), -1)) @ rotated
+    return scores
 
 
 def hit(rank: int, score: float, content: RowContent, digest: bytes) -> Hit:

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import psycopg
+from psycopg.adapt import Buffer, Dumper
+from psycopg.pq import Format
 
 from crag_core.store.failures import Silent, refused_connection, translated
 from crag_core.store.settings import CONNECT_SECONDS, DatabaseSettings
@@ -18,6 +20,20 @@ T = TypeVar("T")
 LOCK_SECONDS = 30
 GRACE_SECONDS = 5
 IDLE_KEPT = 4
+# Only what asks for it is prepared.
+NEVER_BY_ITSELF = 1 << 60
+
+
+class Halfvec(bytes):
+    """A vector as pgvector's ``halfvec_recv`` reads it, which parses no text."""
+
+
+class _HalfvecDumper(Dumper):
+    # The statement's cast says the type; only its number in this database is not known.
+    format = Format.BINARY
+
+    def dump(self, obj: Any) -> Buffer:
+        return bytes(obj)
 
 
 class BoundedConnection(psycopg.Connection[tuple[Any, ...]]):
@@ -78,8 +94,8 @@ def connect(settings: DatabaseSettings) -> BoundedConnection:
     except psycopg.Error as error:
         raise refused_connection(error, where, CONNECT_SECONDS) from None
     connection.silence = limit + GRACE_SECONDS
-    # Parameters of prepared statements would outlive a statement in the server's memory.
-    connection.prepare_threshold = None
+    connection.prepare_threshold = NEVER_BY_ITSELF
+    connection.adapters.register_dumper(Halfvec, _HalfvecDumper)
     try:
         with translated(where):
             _limit(connection, limit)

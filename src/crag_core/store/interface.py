@@ -59,6 +59,13 @@ class StoredSnapshot:
     state: bytes
 
 
+class SeenRows(NamedTuple):
+    """Rows, and the snapshot of the same moment; None where its record is gone."""
+
+    snapshot: StoredSnapshot | None
+    rows: list[StoredRow]
+
+
 @dataclass(frozen=True)
 class StoredCollection:
     """A collection's public profile (JSON text) and its sealed private one."""
@@ -133,19 +140,6 @@ class Reader(Protocol):
         """Those of the documents that exist, in no particular order."""
         ...
 
-    def nearest(
-        self,
-        generation: Generation,
-        query: NDArray[np.float32],
-        limit: int,
-        now: int,
-        tags: Sequence[bytes] = (),
-    ) -> list[StoredRow]:
-        """Up to ``limit`` (at most 1000) unexpired rows near ``query`` (float32[d], L2) that have
-        all ``tags``.
-        """
-        ...
-
     def expired(self, generation: Generation, now: int) -> Iterator[list[StoredRow]]:
         """The rows that expired at ``now`` or before, in batches."""
         ...
@@ -156,6 +150,27 @@ class Reader(Protocol):
 
     def rotation(self, collection: int) -> StoredRotation | None:
         """The record of a rotation that was begun and not finished, or None."""
+        ...
+
+
+class Lookup(Protocol):
+    """Single questions of a search; each answer is of one moment."""
+
+    def snapshot(self, collection: int) -> StoredSnapshot | None:
+        """The collection's snapshot, or None where its record is gone."""
+        ...
+
+    def nearest(
+        self,
+        generation: Generation,
+        query: NDArray[np.float32],
+        limit: int,
+        now: int,
+        tags: Sequence[bytes] = (),
+    ) -> SeenRows:
+        """The snapshot, and up to ``limit`` (at most 1000) rows unexpired at ``now`` near ``query``
+        (float32[d], L2) that have all ``tags``.
+        """
         ...
 
 
@@ -224,6 +239,10 @@ class Store(Protocol):
 
     def writer(self) -> AbstractContextManager[Writer]:
         """A transaction: committed at the end of the block, undone by any exception."""
+        ...
+
+    def lookup(self) -> AbstractContextManager[Lookup]:
+        """What a search asks; no transaction is held."""
         ...
 
     def create_collection(

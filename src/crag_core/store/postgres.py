@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from psycopg import errors as pg
 from psycopg import sql
@@ -14,7 +14,6 @@ from crag_core.store import schema
 from crag_core.store.connection import BoundedConnection, Connections, connect
 from crag_core.store.failures import translated
 from crag_core.store.interface import (
-    MAX_NEAREST,
     Generation,
     Retired,
     StoredCollection,
@@ -23,6 +22,7 @@ from crag_core.store.interface import (
     StoredSnapshot,
     TableSizes,
 )
+from crag_core.store.lookup import PostgresLookup
 from crag_core.store.rotations import RotationReads, RotationWrites, retire, wait_for_readers
 from crag_core.store.rowcodec import (
     DOCUMENT_COLUMNS,
@@ -36,21 +36,8 @@ from crag_core.store.rowcodec import (
 )
 from crag_core.store.settings import DatabaseSettings
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
 BATCH = 2000
 INDEX_SECONDS = 3600
-# Rows that a search by tags looks at before it gives up; pgvector's default is 20 000.
-MAX_SCANNED = 1_000_000
-# pgvector before 0.8 has neither setting and would refuse them.
-_ITERATE = (
-    "SELECT set_config('hnsw.iterative_scan', 'strict_order', true),"
-    " set_config('hnsw.max_scan_tuples', %s, true)"
-    " FROM pg_extension WHERE extname = 'vector'"
-    " AND string_to_array(extversion, '.')::int[] >= '{0,8}'"
-)
 _SNAPSHOT = "SELECT body, signature, state FROM crag.snapshots WHERE collection_id = %s"
 _SNAPSHOT_LOCKED = (
     "SELECT body, signature, state FROM crag.snapshots WHERE collection_id = %s FOR UPDATE"
@@ -96,37 +83,6 @@ class PostgresReader(RotationReads):
         table = schema.documents_table(generation)
         query = _select(DOCUMENT_SELECT, table, "WHERE id = ANY(%s::uuid[])")
         return [decode_document(record) for record in self._by_id(query, ids)]
-
-    def nearest(
-        self,
-        generation: Generation,
-        query: NDArray[np.float32],
-        limit: int,
-        now: int,
-        tags: Sequence[bytes] = (),
-    ) -> list[StoredRow]:
-        """Up to ``limit`` rows near ``query`` by L2 distance, unexpired at ``now``, with all tags.
-
-        Without an index the search is exact; with one, as many candidates are looked at as rows
-        are wanted (``hnsw.ef_search = limit``); asked for tags, pgvector 0.8 goes on until enough
-        rows have them (``hnsw.iterative_scan``).
-        """
-        limit = min(limit, MAX_NEAREST)
-        self._connection.execute("SELECT set_config('hnsw.ef_search', %s, true)", [str(limit)])
-        text = "[" + ",".join(format(value, ".9g") for value in query.tolist()) + "]"
-        condition = ""
-        if tags:
-            self._connection.execute(_ITERATE, [str(MAX_SCANNED)])
-            condition = "AND tags @> %s::bytea[]"
-        statement = _select(
-            ROW_SELECT,
-            schema.rows_table(generation),
-            f"WHERE (expires IS NULL OR expires > %s) {condition}"
-            " ORDER BY emb <-> %s::halfvec LIMIT %s",
-        )
-        asked = [list(tags)] if tags else []
-        cursor = self._connection.execute(statement, [now, *asked, text, limit], binary=True)
-        return [decode_row(record) for record in cursor.fetchall()]
 
     def expired(self, generation: Generation, now: int) -> Iterator[list[StoredRow]]:
         """The rows that expired at ``now`` or before, in batches of 2000."""
@@ -260,6 +216,12 @@ class PostgresStore:
             connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             yield PostgresReader(connection)
             connection.execute("COMMIT")
+
+    @contextmanager
+    def lookup(self) -> Iterator[PostgresLookup]:
+        """What a search asks, each by a statement that sees one state of the database."""
+        with self._connections.connection() as connection:
+            yield PostgresLookup(connection)
 
     @contextmanager
     def writer(self) -> Iterator[PostgresWriter]:

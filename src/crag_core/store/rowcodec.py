@@ -31,6 +31,10 @@ _FIXED = struct.Struct(">hi16sihiii")
 _HALVES = struct.Struct(">iHH")
 _EXPIRES = struct.Struct(">iq")
 _NO_TAGS = struct.pack(">iii", 0, 0, BYTEA)
+# Type, and size where it is a number, of the columns that cannot be NULL.
+_TEXT = (bytes, 0)
+_ROW_TYPES = (_TEXT, (int, 2), (int, 4), _TEXT, _TEXT, _TEXT, _TEXT, _TEXT)
+_ROW_SIZES = (0, 2, 4, 0, 0, 0, 0, 0)
 
 
 def _field(value: bytes) -> bytes:
@@ -94,6 +98,20 @@ def decode_row(record: Sequence[Any]) -> StoredRow:
     )
 
 
+def decode_rows(records: Sequence[Sequence[Any]]) -> list[StoredRow]:
+    """Records of :data:`ROW_SELECT`, as by :func:`decode_row`."""
+    if not _usual(records):
+        return [decode_row(record) for record in records]
+    return [
+        StoredRow(
+            identity, version, epoch, iv, vector[4:], nonce, ciphertext,
+            () if tags == _NO_TAGS else decode_tags(tags),
+            None if expires is None else _integer(expires, 8),
+        )
+        for identity, version, epoch, iv, vector, nonce, ciphertext, tags, expires in records
+    ]  # fmt: skip
+
+
 def decode_document(record: Sequence[Any]) -> StoredDocument:
     """A record of :data:`DOCUMENT_SELECT`."""
     identity, version, epoch, nonce, ciphertext = record
@@ -151,3 +169,18 @@ def _tags(tags: Sequence[bytes]) -> bytes:
         return _NO_TAGS
     head = struct.pack(">iiiii", 1, 0, BYTEA, len(tags), 1)
     return head + b"".join(map(_field, tags))
+
+
+def halfvec_header(dimension: int) -> bytes:
+    """What stands before the halves of a halfvec."""
+    return struct.pack(">HH", dimension, 0)
+
+
+def _usual(records: Sequence[Sequence[Any]]) -> bool:
+    """Whether the first columns of the records are as from a table that crag made."""
+    columns = zip(*records, strict=True)
+    return all(
+        set(map(type, column)) == {kind}
+        and (not size or all(_integer(value, size) == value for value in set(column)))
+        for column, (kind, size) in zip(columns, _ROW_TYPES, strict=False)
+    )

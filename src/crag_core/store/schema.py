@@ -10,7 +10,8 @@ VERSION = 1
 # Any constant: it only has to be the same in every program that makes the schema.
 SCHEMA_LOCK = 0x63726167
 HNSW_M = 16
-HNSW_EF_CONSTRUCTION = 64
+# Twice pgvector's default: on clustered vectors the graph keeps groups that are otherwise lost.
+HNSW_EF_CONSTRUCTION = 128
 # pgvector indexes halfvec up to this many dimensions.
 HNSW_DIMENSIONS = 4000
 # Up to here a vector stays in its row's page, which spares a look-up per compared row.

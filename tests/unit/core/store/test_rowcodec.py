@@ -12,6 +12,7 @@ from crag_core.store.interface import StoredDocument, StoredRow
 from crag_core.store.rowcodec import (
     decode_document,
     decode_row,
+    decode_rows,
     decode_tags,
     encode_documents,
     encode_rows,
@@ -124,3 +125,27 @@ def test_arrays_that_crag_does_not_write_differ_from_every_array_that_it_does() 
     assert decode_tags(null) == (null,)
     bound = struct.pack(">iiiii", 1, 0, 17, 1, 5) + struct.pack(">i", 3) + b"abc"
     assert decode_tags(bound) == (b"abc",)
+
+
+odd = st.none() | st.binary(max_size=40) | st.integers(-(2**70), 2**70) | st.text(max_size=3)
+NO_TAGS = struct.pack(">iii", 0, 0, 17)
+usual = st.tuples(
+    st.binary(min_size=16, max_size=16),
+    small,
+    number,
+    st.binary(max_size=12),
+    st.binary(max_size=40),
+    st.binary(max_size=12),
+    st.binary(max_size=40),
+    st.just(NO_TAGS) | st.binary(max_size=40),
+    st.none() | st.integers(-(2**70), 2**70),
+)
+
+
+@settings(max_examples=200)
+@given(st.lists(usual, max_size=5), st.lists(st.tuples(*[odd] * 9), max_size=1))
+def test_rows_together_are_decoded_as_one_by_one(
+    records: list[tuple[Any, ...]], strange: list[tuple[Any, ...]]
+) -> None:
+    for given_records in (records, records + strange):
+        assert decode_rows(given_records) == [decode_row(record) for record in given_records]

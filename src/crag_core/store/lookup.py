@@ -1,0 +1,110 @@
+"""What a search asks of PostgreSQL, in as few round trips as can be."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from psycopg import sql
+
+from crag_core.store import schema
+from crag_core.store.connection import BoundedConnection, Halfvec
+from crag_core.store.interface import MAX_NEAREST, Generation, SeenRows, StoredSnapshot
+from crag_core.store.rowcodec import ROW_SELECT, decode_rows, halfvec_header
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+# Rows that a search by tags looks at before it gives up; pgvector's default is 20 000.
+MAX_SCANNED = 1_000_000
+# pgvector before 0.8 has neither setting and would refuse them.
+_EF_SEARCH = "SELECT set_config('hnsw.ef_search', %s, true)"
+_ITERATE = (
+    "SELECT set_config('hnsw.iterative_scan', 'strict_order', true),"
+    " set_config('hnsw.max_scan_tuples', %s, true)"
+    " FROM pg_extension WHERE extname = 'vector'"
+    " AND string_to_array(extversion, '.')::int[] >= '{0,8}'"
+)
+_SNAPSHOT = "SELECT body, signature, state FROM crag.snapshots WHERE collection_id = %s"
+# First the snapshot, in the columns of a row, then the rows: one statement sees one state of the
+# database. The setting holds for this statement, and takes effect before its second part begins.
+_SEEN = (
+    "SELECT convert_to(body, 'UTF8'), 0::smallint, 0, signature, state,"
+    " convert_to(setting, 'UTF8'), NULL::bytea, NULL::bytea, NULL::bigint"
+    " FROM (SELECT set_config('hnsw.ef_search', {ef}, true) AS setting) AS s"
+    " LEFT JOIN crag.snapshots ON collection_id = {collection}"
+    " UNION ALL (SELECT {columns} FROM {rows} WHERE (expires IS NULL OR expires > %s){tagged}"
+    " ORDER BY emb <-> %s::halfvec LIMIT {limit})"
+)
+
+
+class PostgresLookup:
+    """Single questions of a search.
+
+    Args:
+        connection: in autocommit mode, used for nothing else meanwhile.
+    """
+
+    def __init__(self, connection: BoundedConnection) -> None:
+        self._connection = connection
+
+    def snapshot(self, collection: int) -> StoredSnapshot | None:
+        """The collection's snapshot, or None where its record is gone."""
+        cursor = self._connection.execute(_SNAPSHOT, [collection], binary=True, prepare=True)
+        found = cursor.fetchone()
+        return StoredSnapshot(*found) if found else None
+
+    def nearest(
+        self,
+        generation: Generation,
+        query: NDArray[np.float32],
+        limit: int,
+        now: int,
+        tags: Sequence[bytes] = (),
+    ) -> SeenRows:
+        """The snapshot, and up to ``limit`` rows near ``query`` by L2 distance, unexpired at
+        ``now``, with all tags.
+
+        Without an index the search is exact; with one, as many candidates are looked at as rows
+        are wanted (``hnsw.ef_search = limit``); asked for tags, pgvector 0.8 goes on until enough
+        rows have them (``hnsw.iterative_scan``).
+        """
+        limit = min(limit, MAX_NEAREST)
+        vector = Halfvec(halfvec_header(len(query)) + query.astype(">f2").tobytes())
+        statement = _nearest(generation, limit, bool(tags))
+        if not tags:
+            return self._seen(statement, [now, vector], prepare=True)
+        # The planner weighs the index of tags against the other one by these settings and tags.
+        self._connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        self._connection.execute(_EF_SEARCH, [str(limit)])
+        self._connection.execute(_ITERATE, [str(MAX_SCANNED)])
+        found = self._seen(statement, [now, list(tags), vector], prepare=False)
+        self._connection.execute("COMMIT")
+        return found
+
+    def _seen(self, statement: bytes, parameters: list[Any], *, prepare: bool) -> SeenRows:
+        cursor = self._connection.execute(statement, parameters, binary=True, prepare=prepare)
+        (body, _, _, signature, state, *_), *records = cursor.fetchall()
+        if body is None:
+            return SeenRows(None, decode_rows(records))
+        # Another encoding is no snapshot of crag's: its signature will not fit.
+        snapshot = StoredSnapshot(body.decode("utf-8", "replace"), signature, state)
+        return SeenRows(snapshot, decode_rows(records))
+
+
+@functools.lru_cache(maxsize=64)
+def _nearest(generation: Generation, limit: int, tagged: bool) -> bytes:
+    return (
+        sql.SQL(_SEEN)
+        .format(
+            limit=sql.Literal(limit),
+            ef=sql.Literal(str(limit)),
+            collection=sql.Literal(generation.collection),
+            columns=sql.SQL(ROW_SELECT),
+            rows=schema.rows_table(generation),
+            tagged=sql.SQL(" AND tags @> %s::bytea[]" if tagged else ""),
+        )
+        .as_bytes(None)
+    )

@@ -1,0 +1,77 @@
+"""One statement returns the snapshot and the rows of the same moment, by the index."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from crag_core.collection import Collection
+from crag_core.store.interface import SeenRows
+from crag_core.store.postgres import PostgresStore
+from support.database import draft, vector_of
+
+ROWS = 120
+LIMIT = 100
+
+
+@pytest.fixture
+def large(store: PostgresStore, collection: Collection) -> Collection:
+    """Enough rows that pgvector's default of 40 candidates would not do; with the index."""
+    drafts = [draft(collection, f"more-{number}.txt") for number in range(ROWS // 3)]
+    collection.put_documents(drafts)
+    assert store.index(collection._context.generation)
+    return collection
+
+
+def near(store: PostgresStore, collection: Collection, limit: int = LIMIT) -> SeenRows:
+    query = collection.cipher.encrypt_query(vector_of("x"))
+    with store.lookup() as lookup:
+        # The table is so small that PostgreSQL would read it whole.
+        lookup._connection.execute("SET enable_seqscan = off")
+        return lookup.nearest(collection._context.generation, query, limit, 0)
+
+
+def test_as_many_candidates_are_looked_at_as_rows_are_wanted(
+    store: PostgresStore, large: Collection
+) -> None:
+    for _ in range(8):
+        # Prepared by the first, and from the sixth on by a plan for all parameters.
+        seen = near(store, large)
+        assert len({row.id for row in seen.rows}) == LIMIT
+    assert len(near(store, large, 7).rows) == 7
+
+
+def test_the_plan_is_one_by_the_index(store: PostgresStore, large: Collection) -> None:
+    near(store, large)
+    with store._connections.connection() as connection:
+        ((prepared,),) = connection.execute(
+            "SELECT name FROM pg_prepared_statements WHERE statement LIKE '%hnsw.ef_search%'"
+        ).fetchall()
+        vector = np.zeros(large.profile.dimension).tolist()
+        plan = connection.execute(f"EXPLAIN EXECUTE {prepared}(0, '{vector}')").fetchall()
+        assert any("_emb on rows_" in line for (line,) in plan)
+        # The setting ended with the statement.
+        assert connection.execute("SHOW hnsw.ef_search").fetchone() == ("40",)
+
+
+def test_each_answer_has_the_snapshot_of_its_moment(
+    store: PostgresStore, collection: Collection
+) -> None:
+    first = near(store, collection)
+    assert first.snapshot is not None
+    assert len(first.rows) == collection.snapshot().rows
+    collection.put_documents([draft(collection, "new.txt")])
+    second = near(store, collection)
+    assert second.snapshot is not None
+    assert collection._context.check(second.snapshot).sequence == 2
+    assert len(second.rows) == collection.snapshot().rows
+
+
+def test_a_snapshot_that_is_gone_is_none(store: PostgresStore, collection: Collection) -> None:
+    with store._connections.connection() as connection:
+        connection.execute(
+            "DELETE FROM crag.snapshots WHERE collection_id = %s", [collection._context.identity]
+        )
+    seen = near(store, collection)
+    assert seen.snapshot is None
+    assert len(seen.rows) == 18
