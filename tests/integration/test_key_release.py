@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -115,3 +116,14 @@ def test_a_challenge_is_part_of_what_is_bound(place: Place) -> None:
         token = client.attest("sample", evidence, runtime)
         found = verify_ear(token, anchor_pem=client.certificate(), policy_id="default")
     assert found.runtime_data == runtime
+
+
+def test_the_token_of_the_attestation_stands_in_for_its_session(place: Place) -> None:
+    """As behind a balancer, where another key broker of the same Trustee answers."""
+    with KbsClient(place.url, SampleSource(WORKLOAD)) as client:
+        assert client.fetch(f"kbs:///{trustee.RESOURCE}") == trustee.SECRET
+        session = client._session
+        assert session is not None
+        client._session = replace(session, cookie="kbs-session-id=" + "0" * 32)
+        assert client.fetch(f"kbs:///{trustee.RESOURCE}") == trustee.SECRET
+        assert client._session.key is session.key  # nothing was attested anew

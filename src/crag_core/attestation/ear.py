@@ -64,16 +64,18 @@ class EarToken:
         )
 
 
-class _Rules:
+class Rules:
     """Collects what held; the first rule that does not ends the verification."""
 
     def __init__(self) -> None:
         self.checks: list[Check] = []
 
     def held(self, name: str, detail: str) -> None:
+        """Note a rule that holds."""
         self.checks.append(Check(name, ok=True, detail=detail))
 
     def fail(self, name: str, detail: str) -> NoReturn:
+        """Refuse by the rule ``name``; raises AttestationRejected."""
         self.checks.append(Check(name, ok=False, detail=detail))
         raise AttestationRejected(
             f"The attestation token is refused by the rule '{name}': {detail}.",
@@ -110,13 +112,13 @@ def verify_ear(
     """
     at = int(time.time()) if now is None else now
     anchors = signed_token.anchors_from_pem(anchor_pem)
-    rules = _Rules()
+    rules = Rules()
     parsed = Token(token.strip(), rules.fail)
     rules.held("form", "a compact JWS with header, claims and signature")
     algorithm, path = signed_token.verify(parsed, anchors, at, rules.fail)
     rules.held("signature", f"{algorithm}, signed by {path}")
     claims = parsed.claims
-    issued, expires = _times(claims, at, rules.fail)
+    issued, expires = times(claims, at, rules.fail)
     rules.held("time", f"issued {at - issued} s ago, valid for {expires - at} s more")
     if claims.get("eat_profile") != PROFILE:
         rules.fail("profile", "it is not a Trustee EAR token (eat_profile)")
@@ -152,7 +154,8 @@ def verify_ear(
     )
 
 
-def _times(claims: dict[str, Any], now: int, fail: Fail) -> tuple[int, int]:
+def times(claims: dict[str, Any], now: int, fail: Fail) -> tuple[int, int]:
+    """Issue and expiry of a token that is valid at ``now``, in Unix seconds; the rule ``time``."""
     times: dict[str, int] = {}
     for name in ("iat", "exp", "nbf"):
         value = claims.get(name)

@@ -22,6 +22,9 @@ SESSION_SECONDS = 240.0
 _SEGMENT = r"[A-Za-z0-9_-][A-Za-z0-9_.-]*"
 _URI = re.compile(rf"(?:kbs://[A-Za-z0-9_.:-]*/)?({_SEGMENT}/{_SEGMENT}/{_SEGMENT})")
 _NONCE = re.compile(r"[A-Za-z0-9+/=_-]{16,512}")
+_TOKEN = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
+# Servers bound the size of a request's head; a token with a boot's events may be over it.
+_MAX_TOKEN = 16 * 1024
 _COOKIE = re.compile(r"(?:^|[,;]\s*)(kbs-session-id=[A-Za-z0-9_-]{1,128})")
 
 
@@ -46,6 +49,7 @@ class _Session:
     cookie: str
     key: TeeKey
     until: float
+    token: str = ""
 
 
 class KbsClient:
@@ -86,8 +90,9 @@ class KbsClient:
     def fetch(self, uri: str) -> bytes:
         """The bytes of the resource ``uri`` (``kbs:///repository/type/tag``).
 
-        The first fetch attests; later ones use the session for four minutes. A session that the
-        server has forgotten is renewed once.
+        The first fetch attests; later ones use the session for four minutes. Where the server has
+        forgotten it (it keeps sessions in one process), the token of the attestation stands in;
+        where that is refused too, the session is renewed once.
 
         Raises:
             BadInput: the name is not one of a resource.
@@ -100,7 +105,9 @@ class KbsClient:
         path = resource_path(uri)
         deadline = Deadline(self._total)
         session, reply = self._get(path, deadline)
-        if reply.status != 200 and problem(reply).kind in SESSION_KINDS:
+        if _forgotten(reply) and session.token:
+            reply = self._resource(session, path, deadline, authorization=f"Bearer {session.token}")
+        if _forgotten(reply):
             self._session = None
             session, reply = self._get(path, deadline)
         if reply.status != 200:
@@ -109,13 +116,12 @@ class KbsClient:
 
     def _get(self, path: str, deadline: Deadline) -> tuple[_Session, Reply]:
         session = self._attested(deadline)
-        reply = self._http.patient(
-            "GET",
-            f"{session.base}/kbs/v0/resource/{path}",
-            headers={"cookie": session.cookie},
-            deadline=deadline,
+        return session, self._resource(session, path, deadline, cookie=session.cookie)
+
+    def _resource(self, session: _Session, path: str, deadline: Deadline, **proof: str) -> Reply:
+        return self._http.patient(
+            "GET", f"{session.base}/kbs/v0/resource/{path}", headers=proof, deadline=deadline
         )
-        return session, reply
 
     def _attested(self, deadline: Deadline) -> _Session:
         if self._session is None or time.monotonic() > self._session.until:
@@ -139,7 +145,7 @@ class KbsClient:
         )
         if reply.status != 200:
             raise refusal(reply, f"a session with {self._source.tee} evidence")
-        return _Session(base, cookie, key, started + SESSION_SECONDS)
+        return _Session(base, cookie, key, started + SESSION_SECONDS, _token(reply))
 
     def _challenge(self, deadline: Deadline) -> tuple[str, Dialect, Reply]:
         """Where the key broker is, which dialect it speaks, and its challenge."""
@@ -159,6 +165,22 @@ class KbsClient:
                     break
         telling = [reply for reply in refused if problem(reply).kind] or refused
         raise refusal(telling[0], f"a session with {self._source.tee} evidence")
+
+
+def _forgotten(reply: Reply) -> bool:
+    return reply.status != 200 and problem(reply).kind in SESSION_KINDS
+
+
+def _token(attested: Reply) -> str:
+    """The token in the answer to /attest, where it can go into a header; it is optional."""
+    try:
+        body = attested.json()
+    except CragError:
+        return ""
+    token = body.get("token") if isinstance(body, dict) else None
+    if not isinstance(token, str) or len(token) > _MAX_TOKEN or not _TOKEN.fullmatch(token):
+        return ""
+    return token
 
 
 def session_of(challenge: Reply) -> tuple[str, str]:

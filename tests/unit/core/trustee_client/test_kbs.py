@@ -121,6 +121,35 @@ def test_a_session_is_left_before_the_server_forgets_it(monkeypatch: pytest.Monk
     assert broker.sessions == 2
 
 
+def test_the_token_stands_in_for_a_session_that_is_forgotten() -> None:
+    broker = Broker()
+
+    def other_process(asked: Asked) -> Answer | None:
+        """Knows no session, but the signer of the token."""
+        if asked.headers.get("authorization") != "Bearer x.y.z":
+            return problem("TokenNotFound", "Attestation Token not found", 401)
+        asked.headers["cookie"] = f"kbs-session-id=s{broker.sessions}"
+        return None
+
+    broker.override["resource"] = other_process
+    secret, asked = _fetch(broker)
+    assert secret == SECRET
+    assert [one.path.rsplit("/", 1)[-1] for one in asked].count("auth") == 1
+
+
+@pytest.mark.parametrize(
+    "token", [None, 7, "", "x.y", "a b.c.d", "x.y.z\r\nx-a: b", "x.y." + "z" * 20_000]
+)
+def test_what_is_no_token_is_put_into_no_header(token: Any) -> None:
+    broker = Broker()
+    broker.override["attest"] = lambda asked: (broker.attest(asked), as_json({"token": token}))[1]
+    forgotten = [problem("TokenNotFound", "gone", 401)]
+    broker.override["resource"] = lambda _: forgotten.pop() if forgotten else None
+    secret, asked = _fetch(broker)
+    assert secret == SECRET
+    assert not any("authorization" in one.headers for one in asked)
+
+
 @pytest.mark.parametrize("kind", ["TokenNotFound", "TokenVerifierError"])
 def test_a_forgotten_session_is_renewed_once(kind: str) -> None:
     broker = Broker()
