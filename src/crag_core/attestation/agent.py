@@ -10,22 +10,18 @@ quote. Source: guest-components f132e63, api-server-rest (``/info``, ``/aa/evide
 from __future__ import annotations
 
 import base64
-import binascii
 import hmac
 import ipaddress
-import json
 import secrets
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from crag_core.attestation.aael import Aael, events_of, is_text, parse_text
-from crag_core.attestation.ccel import parse_ccel
+from crag_core.attestation.aael import Aael
+from crag_core.attestation.agent_evidence import malformed, quote_of, read_json, replayed
 from crag_core.attestation.eventlog import DOMAIN, LogEntry
 from crag_core.attestation.own_events import OwnEvents
-from crag_core.attestation.quote import Quote, parse_quote
 from crag_core.errors import (
-    AttestationRejected,
     BadInput,
     CragError,
     NotSupported,
@@ -103,7 +99,8 @@ class AgentSource:
         try:
             reply = self._request("GET", "/info", seconds=PROBE_SECONDS)
             if reply.status == 200:
-                return isinstance(info := _json(reply), dict) and info.get("tee") == self.tee
+                info = read_json(reply.body)
+                return isinstance(info, dict) and info.get("tee") == self.tee
             return reply.status == 404 and bool(self._evidence(secrets.token_bytes(48)))
         except CragError:
             return False
@@ -170,7 +167,7 @@ class AgentSource:
         reply = self._get("/aa/additional-evidence", report_data)
         if reply.status != 200 or not reply.body.strip():
             return None
-        found = _json(reply)
+        found = read_json(reply.body)
         return found if isinstance(found, dict) and found else None
 
     def _held(self) -> int:
@@ -180,7 +177,7 @@ class AgentSource:
     def _examined(self, report_data: bytes) -> tuple[dict[str, Any], list[Aael]]:
         """Evidence that is bound to ``report_data`` and replays, and its agent's events."""
         evidence = self._evidence(report_data)
-        quote = _quote(evidence)
+        quote = quote_of(evidence)
         expected = report_data.ljust(_REPORT_DATA, b"\0")
         if not hmac.compare_digest(quote.report_data, expected):
             raise NotSupported(
@@ -189,7 +186,7 @@ class AgentSource:
                 hint="It must take encoding=base64: Trustiflux 1.4 or newer. Or use "
                 "--evidence tdx.",
             )
-        events = _replayed(evidence, quote)
+        events = replayed(evidence, quote)
         self._own.held_by_log(events)
         self._register = quote.rtmr(3).hex()
         return evidence, events
@@ -198,9 +195,9 @@ class AgentSource:
         reply = self._get("/aa/evidence", report_data)
         if reply.status != 200:
             raise self._refused(reply, "evidence")
-        found = _json(reply)
+        found = read_json(reply.body)
         if not isinstance(found, dict):
-            raise _malformed("it is no object")
+            raise malformed("it is no object")
         if "quote" not in found:
             raise NotSupported(
                 f"The attestation agent at {self.url} has no TDX evidence"
@@ -255,58 +252,3 @@ class AgentSource:
             hint="Look at the agent's log.",
             code="agent-refused",
         )
-
-
-def _json(reply: Reply) -> object:
-    try:
-        found: object = json.loads(reply.body)
-    except (ValueError, RecursionError):
-        raise _malformed("it is not JSON") from None
-    return found
-
-
-def _quote(evidence: Mapping[str, Any]) -> Quote:
-    quote = _decoded(evidence, "quote")
-    if quote is None:
-        raise _malformed("it has no quote")
-    return parse_quote(quote)
-
-
-def _replayed(evidence: Mapping[str, Any], quote: Quote) -> list[Aael]:
-    """The agent's events, of logs that replay to the quote's registers."""
-    registers: dict[int, bytes] = {}
-    events: list[Aael] = []
-    table, text = _decoded(evidence, "cc_eventlog"), evidence.get("aa_eventlog")
-    if table is not None and not is_text(table):
-        parsed = parse_ccel(table)
-        registers.update(parsed.replay())
-        events += events_of(parsed)
-    if text:
-        if not isinstance(text, str):
-            raise _malformed("its aa_eventlog is no text")
-        lines, registers[4] = parse_text(text.encode("utf-8", "replace"))
-        events += lines
-    wrong = [index - 1 for index, value in registers.items() if value != quote.rtmr(index - 1)]
-    if wrong or (4 not in registers and any(quote.rtmr(3))):
-        raise AttestationRejected(
-            f"The attestation agent's event log does not replay to RTMR{(wrong or [3])[0]}.",
-            hint="Something else than the agent measures on this machine; start it anew.",
-            code="event-log",
-        )
-    return events
-
-
-def _decoded(evidence: Mapping[str, Any], name: str) -> bytes | None:
-    value = evidence.get(name)
-    if value is None:
-        return None
-    try:
-        return base64.b64decode(value, validate=True)
-    except (binascii.Error, ValueError, TypeError):
-        raise _malformed(f"its {name} is not base64") from None
-
-
-def _malformed(why: str) -> AttestationRejected:
-    return AttestationRejected(
-        f"The attestation agent's evidence is malformed: {why}.", code="malformed-evidence"
-    )

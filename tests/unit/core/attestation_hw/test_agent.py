@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from crag_core.attestation.agent import AgentSource, agent_url
+from crag_core.attestation.agent_evidence import quote_of, read_json, replayed
 from crag_core.attestation.evidence import MeasuringSource
 from crag_core.attestation.own_events import OwnEvents
 from crag_core.attestation.policy import EventPolicy, Policy, RequiredEvent
@@ -168,6 +173,32 @@ def test_evidence_that_cannot_be_read_is_refused(
     modern.evidence = lambda data: {**honest(data), **change}  # type: ignore[method-assign]
     with pytest.raises(AttestationRejected, match=why):
         source.evidence(DATA)
+
+
+_VALUES = st.one_of(
+    st.none(),
+    st.integers(),
+    st.text(max_size=40),
+    st.binary(max_size=200).map(lambda data: base64.b64encode(data).decode()),
+    st.just(base64.b64encode(intel().quote()).decode()),
+    st.lists(st.integers(), max_size=2),
+)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["quote", "cc_eventlog", "aa_eventlog", "gpu_evidence"]), _VALUES
+    )
+)
+def test_any_object_is_read_or_refused(evidence: dict[str, Any]) -> None:
+    with contextlib.suppress(AttestationRejected):
+        assert replayed(evidence, quote_of(evidence)) == []
+
+
+@given(st.binary(max_size=200))
+def test_any_answer_is_json_or_refused(body: bytes) -> None:
+    with contextlib.suppress(AttestationRejected):
+        read_json(body)
 
 
 @pytest.mark.parametrize("size", [0, 65])
