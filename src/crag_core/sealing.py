@@ -198,7 +198,12 @@ def row_aad(
 
 def document_aad(*, scheme: str, epoch: int, collection: str, document_id: bytes) -> bytes:
     """What a document's sealed description is bound to."""
-    return _place(b"crag/document/v1", scheme, epoch, collection) + lp(document_id)
+    return document_place(scheme=scheme, epoch=epoch, collection=collection) + lp(document_id)
+
+
+def document_place(*, scheme: str, epoch: int, collection: str) -> bytes:
+    """What the associated data of all documents of a collection and epoch begin with."""
+    return _place(b"crag/document/v1", scheme, epoch, collection)
 
 
 def profile_aad(public_profile: bytes) -> bytes:

@@ -101,7 +101,7 @@ class SetHash:
         batch = list(itertools.islice(source, _BATCH))
         stream = self._stream.batch(len(batch))
         while batch:
-            joined = b"".join(map(self._iv, batch))
+            joined = b"".join([self._iv(element) for element in batch])
             ivs = np.frombuffer(joined, dtype=np.uint8).reshape(len(batch), IV_BYTES)
             yield stream.words(ivs).sum(axis=0, dtype=np.uint16)
             batch = list(itertools.islice(source, _BATCH))

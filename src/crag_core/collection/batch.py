@@ -14,7 +14,7 @@ from crag_core.collection.context import Context
 from crag_core.collection.drafts import DocumentDraft
 from crag_core.collection.labels import label_tags
 from crag_core.collection.payloads import encoded_texts, payloads
-from crag_core.collection.rows import digest_of
+from crag_core.collection.rows import digest_head, digest_of
 from crag_core.sealing import row_columns, row_ending
 from crag_core.store.interface import StoredRow
 from crag_core.vectors.checks import unit_matrix
@@ -124,7 +124,8 @@ def _seal(
     nonces, texts = zip(
         *context.text_sealer.seal_many(zip(inside, bound, strict=True)), strict=True
     )
-    digests = map(digest_of, version, epoch, columns, nonces, texts, endings)
+    head = digest_head(context.row_version, context.profile.epoch)
+    digests = map(digest_of, repeat(head), columns, nonces, texts, endings)
     members += zip(ids, digests, strict=True)
     rows += map(
         StoredRow, ids, version, epoch, ivs, vectors, nonces, texts, pending.tags, pending.expires

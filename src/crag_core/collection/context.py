@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.hmac import HMAC
 from crag_core.collection.profile import Profile
 from crag_core.errors import IntegrityViolated
 from crag_core.keys import CollectionKeys, lp
-from crag_core.sealing import RowBinding, Sealer, document_aad
+from crag_core.sealing import RowBinding, Sealer, document_place
 from crag_core.sethash import SetHash
 from crag_core.snapshot import Snapshot, SnapshotSigner
 from crag_core.store.interface import Generation, StoredSnapshot
@@ -111,14 +111,15 @@ class Context:
         """The key of the tags that stand for labels."""
         return self.keys.derive("tag")
 
+    @cached_property
+    def _document_place(self) -> bytes:
+        return document_place(
+            scheme=self.profile.scheme, epoch=self.profile.epoch, collection=self.name
+        )
+
     def document_aad(self, identity: bytes) -> bytes:
         """The associated data of a document."""
-        return document_aad(
-            scheme=self.profile.scheme,
-            epoch=self.profile.epoch,
-            collection=self.name,
-            document_id=identity,
-        )
+        return self._document_place + lp(identity)
 
     def document_id(self, source: str) -> bytes:
         """16 bytes: HMAC-SHA256 of the source, truncated; the same source, the same id."""

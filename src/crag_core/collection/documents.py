@@ -22,6 +22,7 @@ from crag_core.store.interface import StoredDocument
 
 DOCUMENT_VERSION = 1
 _DIGEST_LABEL = lp(b"crag/document-digest/v1")
+_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _DOCUMENT = lp(b"doc")
 
 
@@ -94,7 +95,7 @@ def seal_document(context: Context, info: DocumentInfo) -> StoredDocument:
         "updated": info.updated,
         "expires": info.expires,
     }
-    text = json.dumps(payload, ensure_ascii=False, separators=(",", ":"))
+    text = _JSON.encode(payload)
     # Hexadecimal needs no escapes, so the long part is joined without the encoder.
     rows = ",".join([f'["{identity.hex()}","{digest.hex()}"]' for identity, digest in info.members])
     key = info.key

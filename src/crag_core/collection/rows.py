@@ -40,8 +40,7 @@ class RowContent:
 def row_digest(row: StoredRow) -> bytes:
     """SHA-256 over every column but the id, so that a row that was moved is recognised."""
     return digest_of(
-        row.version,
-        row.epoch,
+        digest_head(row.version, row.epoch),
         row_columns(row.iv, row.vector),
         row.nonce,
         row.ciphertext,
@@ -51,22 +50,28 @@ def row_digest(row: StoredRow) -> bytes:
 
 def row_digests(rows: Sequence[StoredRow]) -> list[bytes]:
     """As :func:`row_digest` of each row; faster than one by one."""
-    ending = functools.lru_cache(row_ending)
+    head, ending = functools.lru_cache(digest_head), functools.lru_cache(row_ending)
     return [
-        digest_of(version, epoch, row_columns(iv, vector), nonce, ciphertext, ending(tags, expires))
+        digest_of(
+            head(version, epoch), row_columns(iv, vector), nonce, ciphertext, ending(tags, expires)
+        )
         for _, version, epoch, iv, vector, nonce, ciphertext, tags, expires in rows
     ]
 
 
-def digest_of(
-    version: int, epoch: int, columns: bytes, nonce: bytes, ciphertext: bytes, ending: bytes
-) -> bytes:
-    """As :func:`row_digest`, from :func:`row_columns` and :func:`row_ending`, which rows share."""
+def digest_head(version: int, epoch: int) -> bytes:
+    """What the digests of all rows of a format and an epoch begin with."""
+    return _DIGEST_LABEL + _NUMBERS(version, epoch)
+
+
+def digest_of(head: bytes, columns: bytes, nonce: bytes, ciphertext: bytes, ending: bytes) -> bytes:
+    """As :func:`row_digest`, from parts that rows share: :func:`digest_head`, :func:`row_columns`
+    and :func:`row_ending`.
+    """
     return hashlib.sha256(
         b"".join(
             (
-                _DIGEST_LABEL,
-                _NUMBERS(version, epoch),
+                head,
                 columns,
                 _U32(len(nonce)),
                 nonce,

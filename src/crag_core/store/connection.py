@@ -125,15 +125,21 @@ class Connections:
         self._closed = False
 
     @contextmanager
-    def connection(self) -> Iterator[BoundedConnection]:
+    def connection(self, begin: str = "") -> Iterator[BoundedConnection]:
         """A connection for one block; errors of the driver become errors of crag.
+
+        Args:
+            begin: a statement without effect of its own, such as ``BEGIN``, that was run when the
+                block begins; it spares a question whether an idle connection still works.
 
         A connection that failed is closed at once, without a word to a server that may be silent:
         the server rolls back what was not committed.
         """
-        connection = self._take()
+        connection, new = self._take(begin or "SELECT 1")
         try:
             with translated(self.where):
+                if new and begin:
+                    connection.execute(begin)
                 yield connection
         except BaseException:
             connection.close()
@@ -148,14 +154,15 @@ class Connections:
         for connection in idle:
             connection.close()
 
-    def _take(self) -> BoundedConnection:
+    def _take(self, probe: str) -> tuple[BoundedConnection, bool]:
+        """A connection, and whether it is new; on an idle one ``probe`` was run."""
         while True:
             with self._guard:
                 found = self._idle.pop() if self._idle else None
             if found is None:
-                return connect(self.settings)
-            if _alive(found):
-                return found
+                return connect(self.settings), True
+            if _alive(found, probe):
+                return found, False
             found.close()
 
     def _give(self, connection: BoundedConnection) -> None:
@@ -167,12 +174,12 @@ class Connections:
             connection.close()
 
 
-def _alive(connection: BoundedConnection) -> bool:
+def _alive(connection: BoundedConnection, probe: str) -> bool:
     """Whether an idle connection still works, so that a server's restart is not noticed."""
     usual = connection.silence
     connection.silence = CONNECT_SECONDS
     try:
-        connection.execute("SELECT 1")
+        connection.execute(probe)
     except (psycopg.Error, Silent):
         return False
     finally:

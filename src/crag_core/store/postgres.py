@@ -212,8 +212,8 @@ class PostgresStore:
     @contextmanager
     def reader(self) -> Iterator[PostgresReader]:
         """A consistent read-only view (REPEATABLE READ)."""
-        with self._connections.connection() as connection:
-            connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+        with self._connections.connection(begin) as connection:
             yield PostgresReader(connection)
             connection.execute("COMMIT")
 
@@ -229,8 +229,7 @@ class PostgresStore:
 
         After an exception the connection is closed, and the server rolls back.
         """
-        with self._connections.connection() as connection:
-            connection.execute("BEGIN")
+        with self._connections.connection("BEGIN") as connection:
             yield PostgresWriter(connection)
             connection.execute("COMMIT")
 

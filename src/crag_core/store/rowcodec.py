@@ -45,11 +45,8 @@ def encode_rows(rows: Sequence[StoredRow]) -> bytes:
     """The rows as one COPY BINARY stream over :data:`ROW_COLUMNS`, header and trailer included."""
     parts = [COPY_HEADER]
     fixed, length = _FIXED.pack, _I32.pack
-    endings: dict[tuple[tuple[bytes, ...], int | None], bytes] = {}
+    plain = _ending((), None)
     for identity, version, epoch, iv, vector, nonce, ciphertext, tags, expires in rows:
-        ending = endings.get((tags, expires))
-        if ending is None:
-            ending = endings[tags, expires] = _ending(tags, expires)
         parts += (
             fixed(9, 16, identity, 2, version, 4, epoch, len(iv)),
             iv,
@@ -59,7 +56,7 @@ def encode_rows(rows: Sequence[StoredRow]) -> bytes:
             nonce,
             length(len(ciphertext)),
             ciphertext,
-            ending,
+            _ending(tags, expires) if tags or expires is not None else plain,
         )
     parts.append(COPY_TRAILER)
     return b"".join(parts)
