@@ -348,6 +348,24 @@ def test_an_interrupted_ingest_goes_on_where_it_stopped(owner: Owner, sent: sign
     assert owner.ok("verify")["ok"] is True
 
 
+def test_other_labels_need_neither_the_embedder_nor_the_texts_again(owner: Owner) -> None:
+    docs = _write(owner.work / "docs", a="One text.", b="Two texts.")
+    owner.settings["CRAG_EMBEDDER"] = "openai:m"
+    with _embedding_server(threading.Event(), free=100) as url:
+        owner.settings["CRAG_EMBEDDER_URL"] = url
+        owner.ok("ingest", "docs", "--label", "team=sales")
+    # The server is gone now.
+    report = owner.ok("ingest", "docs", "--label", "team=law", "--expires", "2099-01-31")
+    assert (report["documents"]["updated"], report["chunks"]["total"]) == (2, 2)
+    listed = owner.ok("list")["documents"]
+    assert [each["labels"] for each in listed] == [{"team": "law"}] * 2
+    assert all(each["expires"] is not None for each in listed)
+    assert owner.ok("verify")["ok"] is True
+    (docs / "a.txt").write_text("Other words.")
+    assert owner.run("ingest", "docs", "--label", "team=law", "--json").code == 75
+    assert owner.ok("verify")["ok"] is True
+
+
 def test_events_say_what_happens_and_stdout_stays_one_object(owner: Owner) -> None:
     _write(owner.work / "docs", a="One text.", empty="")
     done = owner.run("ingest", "docs", "--events", "--json")

@@ -37,10 +37,11 @@ class Task:
 
 @dataclass(frozen=True)
 class Admitted:
-    """A file that was read: unchanged, or to be parsed.
+    """A file that was read: unchanged, to be relabelled, or to be parsed.
 
-    ``digest`` is SHA-256 of its bytes, ``expires`` is seconds since 1970 UTC or None. ``revived``:
-    the collection's document had expired.
+    ``digest`` is SHA-256 of its bytes, ``expires`` is seconds since 1970 UTC or None. ``relabel``:
+    the content is the collection's, labels or date are not. ``revived``: the collection's document
+    had expired.
     """
 
     parser: Parser
@@ -48,6 +49,7 @@ class Admitted:
     digest: bytes
     expires: int | None
     unchanged: bool = False
+    relabel: bool = False
     revived: bool = False
 
     def without_data(self) -> Admitted:
@@ -146,12 +148,12 @@ class Admission:
             return Admitted(parser, data, digest, expires)
         if known.expired(now):
             return Admitted(parser, data, digest, expires, revived=True)
-        unchanged = (
-            known.content_tag == self.tag(collection, parser, digest)
-            and dict(known.labels) == self._labels.of(candidate.source)
-            and known.expires == self._expiry.of(known, now, changed=False)
-        )
-        return Admitted(parser, b"" if unchanged else data, digest, expires, unchanged)
+        if known.content_tag != self.tag(collection, parser, digest):
+            return Admitted(parser, data, digest, expires)
+        # A time counts from when the content came in.
+        expires = self._expiry.of(known, now, changed=False)
+        same = dict(known.labels) == self._labels.of(candidate.source) and known.expires == expires
+        return Admitted(parser, b"", digest, expires, unchanged=same, relabel=not same)
 
     def tag(self, collection: Collection, parser: Parser, digest: bytes) -> bytes:
         """Changes with the file's bytes and with anything that would cut it otherwise."""

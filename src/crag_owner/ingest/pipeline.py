@@ -14,10 +14,16 @@ from collections import deque
 from collections.abc import Collection as Sized
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from crag_core.collection import ChunkDraft, Collection, DocumentDraft, PutResult
+from crag_core.collection import (
+    ChunkDraft,
+    Collection,
+    DocumentDraft,
+    LabelDraft,
+    PutResult,
+)
 from crag_core.console import Console
 from crag_owner.chunking import Chunk
 from crag_owner.display import path_name
@@ -30,7 +36,7 @@ from crag_owner.ingest.progress import Progress
 from crag_owner.ingest.report import IngestReport
 from crag_owner.ingest.room import Room
 from crag_owner.ingest.target import Target
-from crag_owner.ingest.writer import Committed, Failed, Writer
+from crag_owner.ingest.writer import Committed, Draft, Failed, Writer
 from crag_owner.parsing import Unreadable
 
 if TYPE_CHECKING:
@@ -48,12 +54,20 @@ SAMPLE_VECTORS = 4096
 
 @dataclass(frozen=True)
 class _Outcome:
-    """What a thread made of a file: refused, unchanged, or chunks."""
+    """What a thread made of a file: refused, unchanged, other labels, or chunks."""
 
     task: Task
     refused: Unreadable | None = None
     admitted: Admitted | None = None
     prepared: Prepared | None = None
+
+    @property
+    def chunks(self) -> int:
+        """How many are to be written."""
+        if self.prepared is not None:
+            return len(self.prepared.chunks)
+        relabel = self.admitted is not None and self.admitted.relabel
+        return self.task.known.chunks if relabel and self.task.known is not None else 0
 
 
 @dataclass
@@ -103,9 +117,11 @@ class Pipeline:
         self._under_way = 0
         self._open: deque[_Open] = deque()
         self._to_embed = 0
-        self._pending: list[DocumentDraft] = []
+        self._pending: list[Draft] = []
         self._pending_chunks = 0
         self._since = time.monotonic()
+        self._relabelled: dict[str, Task] = {}
+        self._again: deque[Task] = deque()
 
     @property
     def sources(self) -> Sized[str]:
@@ -137,18 +153,19 @@ class Pipeline:
         more = True
         while True:
             while more and self._under_way < self.preparation.ahead:
-                task = next(tasks, None)
+                task = self._again.popleft() if self._again else next(tasks, None)
                 more = task is not None
                 if task is not None:
                     self._begin(task, threads)
             last = not more and not self._under_way and not self._to_embed
             self._read_mail()
+            more = more or bool(self._again)
             self._commit_if_due(last)
             if self._to_embed:
                 # A part of a batch only where nothing else is ready: the embedder is never idle.
                 if self._to_embed >= self.target.passages_at_once or self._mail.empty():
                     self._embed()
-            elif last and not self._pending and not self._writer.busy:
+            elif last and not more and not self._pending and not self._writer.busy:
                 return
             elif self._under_way or self._writer.busy:
                 self._read_mail(wait=True)
@@ -168,15 +185,14 @@ class Pipeline:
         except BaseException as error:  # noqa: BLE001 - it is raised again where the run is
             self._mail.put(Failed(error))
             return
-        if outcome.prepared is not None:
-            self.room.take(len(outcome.prepared.chunks))
+        self.room.take(outcome.chunks)
         self._mail.put(outcome)
 
     def _outcome(self, task: Task) -> _Outcome:
         admitted = None
         try:
             admitted = self.admission.admit(task)
-            if admitted.unchanged:
+            if admitted.unchanged or admitted.relabel:
                 return _Outcome(task, admitted=admitted)
             suffix = task.candidate.path.suffix
             prepared = self.preparation.prepare(
@@ -215,7 +231,10 @@ class Pipeline:
                 f"{shown} had expired; the file is still there and is taken in again."
             )
         if prepared is None or admitted is None or self.dry_run:
-            self._settle(outcome)
+            if admitted is not None and admitted.relabel and not self.dry_run:
+                self._relabel(task, admitted, outcome.chunks)
+            else:
+                self._settle(outcome)
             self._progress.add(files=1, size=candidate.size)
             self._progress.show(candidate.source)
             return
@@ -230,20 +249,35 @@ class Pipeline:
 
     def _settle(self, outcome: _Outcome) -> None:
         """Count a file that is not written: refused, unchanged, or in a dry run."""
-        task, prepared = outcome.task, outcome.prepared
+        task = outcome.task
         if outcome.refused is not None:
             shown = path_name(task.candidate.path)
             self.report.fail(shown, outcome.refused.reason, task.number)
             self.console.progress_end()
             self.console.warn(f"{shown} was skipped: it {outcome.refused.reason}.")
-        elif prepared is not None:
+        elif outcome.chunks:
             self.report.documents["added" if task.known is None else "updated"] += 1
-            self.report.chunks += len(prepared.chunks)
-            self.room.give(len(prepared.chunks))
+            self.report.chunks += outcome.chunks
+            self.room.give(outcome.chunks)
         elif task.known is not None:
             self.report.documents["unchanged"] += 1
             self.report.chunks += task.known.chunks
             self.console.event("document", source=task.candidate.source, status="unchanged")
+
+    def _relabel(self, task: Task, admitted: Admitted, chunks: int) -> None:
+        """Have a document's labels and date committed; its content stays as it is."""
+        source = task.candidate.source
+        self.report.chunks += chunks
+        self._relabelled[source] = task
+        self._pending.append(
+            LabelDraft(
+                source,
+                self.admission.tag(self.target.require(), admitted.parser, admitted.digest),
+                self.labels.of(source),
+                admitted.expires,
+            )
+        )
+        self._pending_chunks += chunks
 
     def _embed(self) -> None:
         """Embed one batch: the next chunks, of as many documents as it takes."""
@@ -297,26 +331,31 @@ class Pipeline:
         """Hand what is complete to the writer, if it has nothing to do."""
         if self._writer.busy:
             return
-        due = last or self._pending_chunks >= BATCH_CHUNKS
+        # Less room than a batch would have every parser wait for a commit that waits for them.
+        due = last or self._pending_chunks >= min(BATCH_CHUNKS, self.room.chunks)
         if not due and time.monotonic() - self._since <= BATCH_SECONDS:
             return
         self._since = time.monotonic()
         if not self._pending:
             return
-        batch, self._pending, self._pending_chunks = self._pending, [], 0
+        batch, chunks = self._pending, self._pending_chunks
+        self._pending, self._pending_chunks = [], 0
         for draft in batch:
-            if len(self.sample) >= SAMPLE_VECTORS:
-                break
             free = SAMPLE_VECTORS - len(self.sample)
-            self.sample += [chunk.vector for chunk in draft.chunks[:free]]
-        self._writer.put(batch)
+            if free > 0 and isinstance(draft, DocumentDraft):
+                self.sample += [chunk.vector for chunk in draft.chunks[:free]]
+        self._writer.put(batch, chunks)
 
-    def _commit(self, batch: Sequence[DocumentDraft]) -> Sequence[PutResult]:
-        """One transaction, in the writer's thread."""
+    def _commit(self, batch: Sequence[Draft]) -> Sequence[PutResult]:
+        """A transaction for what has content and one for other labels, in the writer's thread."""
         collection = self.target.require()
-        results = collection.put_documents(batch)
+        whole = [draft for draft in batch if isinstance(draft, DocumentDraft)]
+        labels = [draft for draft in batch if isinstance(draft, LabelDraft)]
+        results = collection.put_documents(whole) if whole else []
+        results = results + (collection.relabel(labels) if labels else [])
         for result in results:
-            self.console.event("document", source=result.source, status=result.status)
+            if result.status != "stale":
+                self.console.event("document", source=result.source, status=result.status)
         self.target.anchors.save(collection)
         return results
 
@@ -324,6 +363,13 @@ class Pipeline:
         self._writer.busy = False
         self.room.give(committed.chunks)
         for result in committed.results:
+            task = self._relabelled.pop(result.source, None)
+            if result.status == "stale":
+                if task is not None and task.known is not None:
+                    # Somebody else replaced or removed it since it was looked up.
+                    self.report.chunks -= task.known.chunks
+                    self._again.append(replace(task, known=None))
+                continue
             self.report.documents[result.status] += 1
             if result.status != "unchanged":
                 self.report.written += result.rows

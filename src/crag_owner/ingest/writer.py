@@ -7,7 +7,9 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from crag_core.collection import DocumentDraft, PutResult
+from crag_core.collection import DocumentDraft, LabelDraft, PutResult
+
+Draft = DocumentDraft | LabelDraft
 
 # How long an interrupted run waits for the transaction under way before it leaves it to its fate.
 GRACE_SECONDS = 5.0
@@ -32,24 +34,24 @@ class Writer:
     """Commits one batch at a time; used by one thread.
 
     Args:
-        commit: puts a batch into the database, in one transaction.
+        commit: puts a batch into the database, each document in one transaction.
         tell: called in the writer's thread with what became of each batch. After an error nothing
             is committed any more.
     """
 
     def __init__(
         self,
-        commit: Callable[[Sequence[DocumentDraft]], Sequence[PutResult]],
+        commit: Callable[[Sequence[Draft]], Sequence[PutResult]],
         tell: Callable[[Committed | Failed], None],
     ) -> None:
         self.busy = False
         self._commit = commit
         self._tell = tell
-        self._batches: queue.SimpleQueue[Sequence[DocumentDraft] | None] = queue.SimpleQueue()
+        self._batches: queue.SimpleQueue[tuple[Sequence[Draft], int] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
-    def put(self, batch: Sequence[DocumentDraft]) -> None:
-        """Have a batch committed; the one before must be done."""
+    def put(self, batch: Sequence[Draft], chunks: int) -> None:
+        """Have a batch of so many chunks committed; the one before must be done."""
         if self.busy:
             raise RuntimeError("one batch at a time")
         if self._thread is None:
@@ -57,7 +59,7 @@ class Writer:
             self._thread = threading.Thread(target=self._run, name="crag-writer", daemon=True)
             self._thread.start()
         self.busy = True
-        self._batches.put(batch)
+        self._batches.put((batch, chunks))
 
     def close(self) -> bool:
         """End the thread after the batch under way, waiting five seconds at most; whether it ended.
@@ -71,13 +73,13 @@ class Writer:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        while (batch := self._batches.get()) is not None:
-            chunks = sum(len(draft.chunks) for draft in batch)
+        while (found := self._batches.get()) is not None:
+            batch, chunks = found
             try:
                 results = self._commit(batch)
             except BaseException as error:  # noqa: BLE001 - it is raised again where the run is
                 self._tell(Failed(error))
                 return
             # Not held until the next batch comes.
-            del batch
+            del batch, found
             self._tell(Committed(results, chunks))

@@ -77,9 +77,11 @@ def test_a_report_has_the_members_of_the_contract() -> None:
         "search",
     ]  # fmt: skip
     report.documents["unchanged"] += 1
-    report.fail("a.txt", "is empty")
+    report.fail("b.txt", "is empty", 7)
+    report.fail("a.txt", "is empty", 2)
     assert report.readable == 1
     assert report.as_json()["documents"] == {
-        "added": 0, "updated": 0, "unchanged": 1, "removed": 0, "failed": 1,
+        "added": 0, "updated": 0, "unchanged": 1, "removed": 0, "failed": 2,
     }  # fmt: skip
+    assert [each["path"] for each in report.failures] == ["a.txt", "b.txt"]
     assert IngestReport("c", "database", dry_run=True).as_json()["dry_run"] is True

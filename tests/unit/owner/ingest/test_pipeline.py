@@ -6,7 +6,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import pytest
@@ -14,11 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from crag_core.collection import DocumentDraft, PutResult
+from crag_core.collection import DocumentDraft, DocumentInfo, LabelDraft, PutResult
 from crag_core.console import Console
 from crag_core.errors import CragError, Unreachable
 from crag_owner.chunking import Chunk, ChunkingPolicy
 from crag_owner.files import Corpus
+from crag_owner.ingest.labels_file import Labels
 from crag_owner.ingest.pipeline import BATCH_CHUNKS, Pipeline
 from crag_owner.ingest.preparing import Prepared
 from crag_owner.ingest.report import IngestReport
@@ -37,19 +38,42 @@ class Rows:
     def __init__(self, before: Callable[[Sequence[DocumentDraft]], None]) -> None:
         self.documents: dict[str, DocumentDraft] = {}
         self.batches: list[int] = []
+        self.relabelled: list[LabelDraft] = []
+        self.stale: set[str] = set()
         self.before = before
 
     def content_tag(self, data: bytes) -> bytes:
         return data
 
-    def find_many(self, sources: Sequence[str]) -> dict[str, Any]:
-        return {}
+    def find_many(self, sources: Sequence[str]) -> dict[str, DocumentInfo]:
+        known = {source: self.documents[source] for source in sources if source in self.documents}
+        return {source: _info(document) for source, document in known.items()}
+
+    def relabel(self, drafts: Sequence[LabelDraft]) -> list[PutResult]:
+        self.relabelled += drafts
+        return [
+            PutResult(draft.source, "stale" if draft.source in self.stale else "updated", 1)
+            for draft in drafts
+        ]
 
     def put_documents(self, drafts: Sequence[DocumentDraft]) -> list[PutResult]:
         self.before(drafts)
         self.documents |= {draft.source: draft for draft in drafts}
         self.batches.append(sum(len(draft.chunks) for draft in drafts))
         return [PutResult(draft.source, "added", len(draft.chunks)) for draft in drafts]
+
+
+def _info(document: DocumentDraft) -> DocumentInfo:
+    return DocumentInfo(
+        id=document.source,
+        source=document.source,
+        labels=document.labels,
+        added="",
+        updated="",
+        expires=document.expires,
+        content_tag=document.content_tag,
+        members=[(b"", b"")] * len(document.chunks),
+    )
 
 
 class World:
@@ -108,6 +132,15 @@ class World:
         self.calls.append(len(texts))
         return np.stack([vector_of(text) for text in texts])
 
+    def again(self, **labels: str) -> None:
+        """Run once more over the same files, with these labels."""
+        self.calls, self.parsed = [], 0
+        self.report = IngestReport("c", "database")
+        self.pipeline = Pipeline(
+            cast(Target, self), self, self.report, Console(quiet=True), Labels(labels)
+        )
+        self.run()
+
     def run(self) -> None:
         self.pipeline.run(self.corpus)
 
@@ -120,7 +153,9 @@ class World:
 
 
 def _threads() -> list[str]:
-    return [each.name for each in threading.enumerate() if each.name.startswith("crag-")]
+    """The pipeline's own; other tests of this worker may have left threads of other parts."""
+    names = ("crag-parse", "crag-writer")
+    return [each.name for each in threading.enumerate() if each.name.startswith(names)]
 
 
 def test_every_chunk_has_its_own_vector_whatever_the_sizes(tmp_path: Path) -> None:
@@ -310,3 +345,51 @@ def test_a_dry_run_embeds_and_writes_nothing(tmp_path: Path) -> None:
     assert world.report.documents["added"] == 20
     assert world.report.chunks == 6000
     assert world.pipeline.room.held == 0
+
+
+def test_unchanged_files_are_neither_parsed_nor_embedded(tmp_path: Path) -> None:
+    world = World(tmp_path, [3] * 100)
+    world.run()
+    world.again()
+    assert (world.parsed, world.calls, world.collection.relabelled) == (0, [], [])
+    assert world.report.documents["unchanged"] == 100
+    assert world.report.chunks == 300
+
+
+def test_other_labels_are_written_without_parsing_or_embedding(tmp_path: Path) -> None:
+    world = World(tmp_path, [3] * 100)
+    world.run()
+    (tmp_path / "0007.txt").write_text("5")
+    world.again(team="sales")
+    assert world.parsed == 1
+    assert world.calls == [5]
+    assert len(world.collection.relabelled) == 99
+    assert {dict(draft.labels)["team"] for draft in world.collection.relabelled} == {"sales"}
+    assert world.report.documents["updated"] == 99
+    assert world.report.chunks == 302
+    assert world.pipeline.room.held == 0
+
+
+def test_a_document_that_somebody_replaced_meanwhile_is_put_whole(tmp_path: Path) -> None:
+    world = World(tmp_path, [3] * 10)
+    world.run()
+    world.collection.stale = {"0002.txt", "0009.txt"}
+    world.again(team="sales")
+    assert (world.parsed, sum(world.calls)) == (2, 6)
+    for source in world.collection.stale:
+        assert dict(world.collection.documents[source].labels) == {"team": "sales"}
+    assert world.report.chunks == 30
+    assert world.pipeline.room.held == 0
+
+
+def test_a_dry_run_counts_other_labels_as_an_update(tmp_path: Path) -> None:
+    world = World(tmp_path, [3] * 10)
+    world.run()
+    world.pipeline = Pipeline(
+        cast(Target, world), world, world.report, Console(quiet=True), Labels({"team": "sales"})
+    )
+    world.pipeline.dry_run = True
+    world.report.documents["updated"] = 0
+    world.run()
+    assert world.report.documents["updated"] == 10
+    assert world.collection.relabelled == []
