@@ -135,10 +135,11 @@ class RowBinding:
         collection: the collection's name.
     """
 
-    __slots__ = ("_prefix",)
+    __slots__ = ("_before_id", "_prefix")
 
     def __init__(self, *, scheme: str, epoch: int, collection: str) -> None:
         self._prefix = _place(b"crag/row/v1", scheme, epoch, collection)
+        self._before_id = self._prefix + _U32(16)
 
     def aad(
         self,
@@ -154,7 +155,8 @@ class RowBinding:
 
     def joined(self, row_id: bytes, columns: bytes, ending: bytes) -> bytes:
         """As :meth:`aad`, from :func:`row_columns` and :func:`row_ending`, which rows share."""
-        return b"".join((self._prefix, _U32(len(row_id)), row_id, columns, ending))
+        start = self._before_id if len(row_id) == 16 else self._prefix + _U32(len(row_id))
+        return b"".join((start, row_id, columns, ending))
 
 
 def row_columns(iv: bytes, vector: bytes) -> bytes:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import itertools
-import struct
 from collections.abc import Iterable
 
 import numpy as np
@@ -29,7 +28,6 @@ STATE_BYTES = 2 * LANES
 LABEL = b"crag/sethash/v2"
 # Expanded at a time; small enough that what one step writes the next one finds in the cache.
 _BATCH = 64
-_U32 = struct.Struct(">I").pack
 
 
 class SetHash:
@@ -39,13 +37,13 @@ class SetHash:
         key: 32 bytes, purpose ``sethash``.
     """
 
-    __slots__ = ("_mac", "_stream", "_sum")
+    __slots__ = ("_macs", "_stream", "_sum")
 
     def __init__(self, key: bytes) -> None:
         labelled = HMAC(key, hashes.SHA256())
         labelled.update(lp(LABEL))
         self._stream = Keystream(labelled.copy().finalize(), STATE_BYTES)
-        self._mac = labelled
+        self._macs = _Macs(labelled)
         self._sum: NDArray[np.uint16] = np.zeros(LANES, dtype="<u2")
 
     @classmethod
@@ -85,7 +83,7 @@ class SetHash:
     def copy(self) -> SetHash:
         """An independent copy."""
         made = object.__new__(SetHash)
-        made._mac, made._stream = self._mac, self._stream
+        made._macs, made._stream = self._macs, self._stream
         made._sum = self._sum.copy()
         return made
 
@@ -101,12 +99,28 @@ class SetHash:
         batch = list(itertools.islice(source, _BATCH))
         stream = self._stream.batch(len(batch))
         while batch:
-            joined = b"".join([self._iv(element) for element in batch])
-            ivs = np.frombuffer(joined, dtype=np.uint8).reshape(len(batch), IV_BYTES)
+            digests = np.frombuffer(b"".join(self._digests(batch)), dtype=np.uint8)
+            ivs = digests.reshape(len(batch), -1)[:, :IV_BYTES]
             yield stream.words(ivs).sum(axis=0, dtype=np.uint16)
             batch = list(itertools.islice(source, _BATCH))
 
-    def _iv(self, element: bytes) -> bytes:
-        mac = self._mac.copy()
-        mac.update(_U32(len(element)) + element)
-        return mac.finalize()[:IV_BYTES]
+    def _digests(self, elements: Iterable[bytes]) -> list[bytes]:
+        macs, made = self._macs, []
+        for element in elements:
+            mac = macs[len(element)].copy()
+            mac.update(element)
+            made.append(mac.finalize())
+        return made
+
+
+class _Macs(dict[int, HMAC]):
+    """By length, the HMAC of what stands before an element; most elements have one length."""
+
+    def __init__(self, labelled: HMAC) -> None:
+        self._labelled = labelled
+
+    def __missing__(self, length: int) -> HMAC:
+        made = self._labelled.copy()
+        made.update(length.to_bytes(4, "big"))
+        self[length] = made
+        return made

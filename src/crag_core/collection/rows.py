@@ -20,6 +20,8 @@ from crag_core.store.interface import StoredRow
 _DIGEST_LABEL = lp(b"crag/row-digest/v1")
 _ROW = lp(b"row")
 _U32 = struct.Struct(">I").pack
+# What stands before an id of 16 bytes and before a digest in an element of the set hash.
+_ROW_ID, _ROW_DIGEST = _ROW + _U32(16), _U32(32)
 _NUMBERS = struct.Struct(">hi").pack
 
 
@@ -85,7 +87,10 @@ def digest_of(head: bytes, columns: bytes, nonce: bytes, ciphertext: bytes, endi
 
 def row_element(identity: bytes, digest: bytes) -> bytes:
     """What stands for a row in the set hash."""
-    return b"".join((_ROW, _U32(len(identity)), identity, _U32(len(digest)), digest))
+    if len(identity) == 16 and len(digest) == 32:
+        return b"".join((_ROW_ID, identity, _ROW_DIGEST, digest))
+    # A database may hand out anything.
+    return _ROW + lp(identity) + lp(digest)
 
 
 def row_name(identity: bytes) -> str:
