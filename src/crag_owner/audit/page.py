@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from crag_owner.audit.findings import NONE, ROTATION, SHUFFLE, Finding, Report, best
-from crag_owner.audit.svg import Series, lines
+from crag_owner.audit.svg import Series, lines, style
 
 _STYLE = """
 :root{color-scheme:light dark;--ink:#1c2530;--soft:#5c6875;--line:#d8dee5;--paper:#fff;
@@ -21,9 +21,9 @@ h1{font-size:1.6rem;line-height:1.25}h2{font-size:1.15rem;margin-top:2.2rem}
 .say p{margin:.5rem 0}
 table{border-collapse:collapse;width:100%;font-size:.9rem}
 th,td{text-align:left;padding:.3rem .6rem .3rem 0;border-bottom:1px solid var(--line)}
-figure{margin:1rem 0;overflow-x:auto}svg{width:100%;min-width:30rem;height:auto}
-svg .grid{stroke:var(--line)}svg text{fill:var(--soft);font:12px system-ui,sans-serif}
-svg .key{fill:var(--ink)}svg polyline,svg line{stroke-width:2}svg .grid{stroke-width:1}
+h3{font-size:1rem;margin-bottom:0}summary{cursor:pointer}
+.wide,figure{overflow-x:auto}figure{margin:1rem 0}svg{width:100%;min-width:30rem;height:auto}
+th{vertical-align:bottom}td{vertical-align:top}
 """
 
 _PROSE_ROTATION = (
@@ -80,7 +80,7 @@ def page(report: Report) -> str:
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
         "style-src 'unsafe-inline'\">"
-        f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>{body}</body></html>\n"
+        f"<title>{escape(title)}</title><style>{_STYLE}{style()}</style></head><body>{body}</body></html>\n"
     )
 
 
@@ -233,4 +233,5 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines_ = "".join(
         "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
     )
-    return f"<table><thead><tr>{top}</tr></thead><tbody>{lines_}</tbody></table>"
+    table = f"<table><thead><tr>{top}</tr></thead><tbody>{lines_}</tbody></table>"
+    return f'<div class="wide">{table}</div>'

@@ -9,7 +9,15 @@ from html import escape
 
 WIDTH, HEIGHT = 700, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 215, 16, 46
-COLORS = ("#2f6fb4", "#c8553d", "#3a8f5c", "#8a5ab0", "#b08a2e", "#5a6a7a")
+# On light and on dark paper.
+COLORS = (
+    ("#2f6fb4", "#6aaef0"),
+    ("#c8553d", "#f08a72"),
+    ("#3a8f5c", "#68c48c"),
+    ("#8a5ab0", "#be93e6"),
+    ("#a37d1f", "#dcb95a"),
+    ("#5a6a7a", "#a3b3c2"),
+)
 
 
 @dataclass(frozen=True)
@@ -18,6 +26,18 @@ class Series:
 
     name: str
     points: Sequence[tuple[float, float]]
+
+
+def style() -> str:
+    """Rules for what :func:`lines` draws; ``--ink``, ``--soft``, ``--line`` are the page's."""
+    light = "".join(f"svg .s{at}{{--c:{pair[0]}}}" for at, pair in enumerate(COLORS))
+    dark = "".join(f"svg .s{at}{{--c:{pair[1]}}}" for at, pair in enumerate(COLORS))
+    return (
+        "svg text{fill:var(--soft);font:12px system-ui,sans-serif}svg .key{fill:var(--ink)}"
+        "svg polyline,svg line{stroke:var(--c);stroke-width:2;fill:none}"
+        "svg circle{fill:var(--c)}svg .grid{stroke:var(--line);stroke-width:1}"
+        f"{light}@media(prefers-color-scheme:dark){{{dark}}}"
+    )
 
 
 def lines(
@@ -75,20 +95,20 @@ def lines(
         f'text-anchor="middle">{escape(y_label)}</text>'
     )
     for index, each in enumerate(drawn):
-        color = COLORS[index % len(COLORS)]
+        color = f' class="s{index % len(COLORS)}"'
         dashes = "" if index < len(COLORS) else ' stroke-dasharray="5 3"'
         points = [(place(x), height(y)) for x, y in each.points]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-        parts.append(f'<polyline fill="none" stroke="{color}"{dashes} points="{path}"/>')
+        parts.append(f'<polyline{color}{dashes} points="{path}"/>')
         for (x, y), (raw_x, raw_y) in zip(points, each.points, strict=True):
             parts.append(
-                f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{color}"><title>'
+                f'<circle{color} cx="{x:.1f}" cy="{y:.1f}" r="3"><title>'
                 f"{escape(each.name)}: {raw_x:g} → {raw_y:.3f}</title></circle>"
             )
         row = _TOP + 12 + 18 * index
         side = _LEFT + plot_width + 14
         parts.append(
-            f'<line stroke="{color}"{dashes} x1="{side}" x2="{side + 18}" '
+            f'<line{color}{dashes} x1="{side}" x2="{side + 18}" '
             f'y1="{row - 4}" y2="{row - 4}"/>'
             f'<text class="key" x="{side + 24}" y="{row}">{escape(each.name)}</text>'
         )
