@@ -3,7 +3,7 @@
 A wheel's RECORD says what its files were when it was built; what runs is what lies on disk now. So
 crag's own packages are found as the interpreter finds them (an editable install and a wheel with
 the same files give the same digest) and every file that could matter is read. Of every other
-distribution, the files that it lists are read.
+distribution, the files that it lists are read; what could be imported beside them is a stray.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from types import CodeType
 from typing import Any
 
 from crag_core.attestation.canonical import canonical_json
+from crag_core.attestation.strays import PATH_FILE, import_folders, is_plain_pointer, strays
 from crag_core.errors import IntegrityViolated, NotSupported
 
 SOFTWARE_FORMAT = "crag/software/v1"
@@ -42,7 +43,8 @@ def software(programs: Mapping[str, Path] | None = None) -> dict[str, Any]:
         programs: programs that are started beside Python, name to path, for example ``tng``.
 
     Returns:
-        ``{"format": "crag/software/v1", "python", "distributions", "dependencies", "programs"}``.
+        ``{"format": "crag/software/v1", "python", "distributions", "dependencies", "strays",
+        "programs"}``.
 
     Raises:
         NotSupported: a package or program cannot be read.
@@ -55,6 +57,7 @@ def software(programs: Mapping[str, Path] | None = None) -> dict[str, Any]:
         p for files in (*own.values(), *others.values(), *started.values()) for _, p in files or ()
     }
     digests = _hash_all(sorted(wanted))
+    covered = {p for files in (*own.values(), *others.values()) for _, p in files or ()}
     for files in own.values():
         _require_honest_bytecode(files or ())
     versions = {_normalised(found.name): found.version for found in _distributions()}
@@ -70,6 +73,7 @@ def software(programs: Mapping[str, Path] | None = None) -> dict[str, Any]:
             name: {"version": versions[name], "files": files and _digest(files, digests)}
             for name, files in others.items()
         },
+        "strays": _stray_digests(covered | _pointers(own)),
         "programs": {name: digests[files[0][1]] for name, files in started.items()},
     }
 
@@ -150,6 +154,40 @@ def _is_pointer(found: metadata.Distribution) -> bool:
     return bool(origin.get("dir_info", {}).get("editable"))
 
 
+def _pointers(own: Mapping[str, Files | None]) -> set[Path]:
+    """The path files of our own editable installs that only name where our packages are."""
+    roots = {path.parents[name.count("/")] for f in own.values() for name, path in f or ()}
+    return {
+        path
+        for found in _distributions()
+        if _normalised(found.name) in own
+        for path in (Path(str(listed.locate())) for listed in found.files or ())
+        if path.suffix == PATH_FILE and is_plain_pointer(path, roots)
+    }
+
+
+def _stray_digests(covered: set[Path]) -> dict[str, str]:
+    """Path below its import folder, with that folder's name, to SHA-256."""
+    folders = import_folders()
+    found = {}
+    for path in strays(covered, folders):
+        top = next(folder for folder in folders if path.is_relative_to(folder))
+        found[f"{top.name}/{path.relative_to(top).as_posix()}"] = _hash_script(path)
+    return found
+
+
+def _hash_script(path: Path) -> str:
+    """As :func:`_hash`, without the first line where it names an interpreter of this machine."""
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    first, _, rest = raw.partition(b"\n")
+    # A first line may also set the encoding in which the others are read (PEP 263).
+    named = first[:2] == b"#!" and b"coding" not in first
+    return hashlib.sha256(rest if named else raw).hexdigest()
+
+
 def _normalised(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
@@ -164,10 +202,14 @@ def _hash(path: Path) -> str:
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
-        raise NotSupported(
-            f"{path} is part of what runs and cannot be read: {error.strerror}.",
-            hint="Give this user read access to it.",
-        ) from None
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: OSError) -> NotSupported:
+    return NotSupported(
+        f"{path} is part of what runs and cannot be read: {error.strerror}.",
+        hint="Give this user read access to it.",
+    )
 
 
 def _digest(files: Files | None, digests: Mapping[Path, str]) -> str:

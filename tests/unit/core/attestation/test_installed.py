@@ -41,6 +41,7 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Env
     monkeypatch.syspath_prepend(str(made.root))
     monkeypatch.setattr(installed, "OWN", (package.replace("_", "-"),))
     monkeypatch.setattr(installed, "_dependencies", list)
+    monkeypatch.setattr(installed, "import_folders", list)
     yield made
     sys.modules.pop(package, None)
 
