@@ -58,7 +58,8 @@ def evidence_source(
     if settings.evidence in ("auto", "tdx") and settings.key_source != "cdh":
         why = _lacking_tdx(settings)
         if not why:
-            return Chosen("tdx", _tdx(settings, own, say, collector))
+            logged = OwnEvents.of(measurement, text=settings.event_log == "text")
+            return Chosen("tdx", _tdx(settings, logged, say, collector))
         if settings.evidence == "tdx":
             raise NotSupported(why, hint="Run this as root inside an Intel TDX guest.")
     if settings.evidence in ("auto", "agent"):

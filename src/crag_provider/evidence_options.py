@@ -14,6 +14,7 @@ from crag_provider.settings import AGENT_URL, SYS_ROOT
 
 EVIDENCE = ("auto", "tdx", "agent", "sample")
 GPU_EVIDENCE = ("require", "if-present", "none")
+EVENT_LOGS = ("ccel", "text")
 KEY_SOURCES = ("kbs", "cdh")
 _PATH = click.Path(path_type=Path)
 
@@ -41,6 +42,13 @@ OPTIONS = (
         type=click.Choice(GPU_EVIDENCE),
         default="if-present",
         help="Whether the GPUs must, may or shall not attest with the machine.",
+    ),
+    option(
+        "--event-log",
+        type=click.Choice(EVENT_LOGS),
+        default="ccel",
+        help="How events are logged that the kernel extends: in the firmware's table, or as text "
+        "beside it for Trustee 1.5.",
     ),
     option(
         "--key-source",
@@ -87,6 +95,7 @@ def evidence_settings(given: Mapping[str, Any], needs_model: bool) -> dict[str, 
         "evidence": given["evidence"],
         "agent_url": agent_url(given["agent_url"]),
         "gpu_evidence": given["gpu_evidence"],
+        "event_log": given["event_log"],
         "key_source": given["key_source"],
         "cdh_config": given["cdh_config"],
         "sys_root": given["sys_root"],

@@ -36,6 +36,7 @@ class ProviderSettings:
         k: passages retrieved for a question; ``fetch``: rows the database returns for re-ranking.
         evidence: ``auto``, ``tdx``, ``agent`` or ``sample``; ``agent_url``: the agent's interface.
         gpu_evidence: ``require``, ``if-present`` or ``none``.
+        event_log: ``ccel`` or ``text``, how the kernel's extensions are logged.
         key_source: ``kbs``, or ``cdh`` for the agent's confidential data hub (``cdh_config``).
         sys_root: where the kernel's sysfs and configfs are.
     """
@@ -66,6 +67,7 @@ class ProviderSettings:
     evidence: str = "auto"
     agent_url: str = AGENT_URL
     gpu_evidence: str = "if-present"
+    event_log: str = "ccel"
     key_source: str = "kbs"
     cdh_config: Path | None = None
     sys_root: Path = SYS_ROOT

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from crag_core.errors import AttestationRejected
 RTMR3_INDEX = 4
 MAX_TEXT = 4 * 1024 * 1024
 _INIT = b"INIT sha384/"
+ZERO_INIT = _INIT + b"0" * 96
 _TAG = (0x4141454C).to_bytes(4, "little")
 
 
@@ -46,6 +48,11 @@ class Aael:
         return {"domain": self.domain, "operation": self.operation, "content": content}
 
 
+def write_text(lines: Sequence[str]) -> bytes:
+    """The text AAEL of ``lines`` on a register that was zeros; :func:`parse_text` reads it."""
+    return b"\n".join([ZERO_INIT, *(line.encode() for line in lines)]) + b"\n"
+
+
 def is_text(log: bytes) -> bool:
     """Whether ``log`` claims to be a text AAEL."""
     return log.startswith(_INIT)
@@ -61,7 +68,7 @@ def parse_text(log: bytes) -> tuple[list[Aael], bytes]:
     if len(log) > MAX_TEXT:
         raise _malformed(f"it has {len(log)} bytes, more than {MAX_TEXT}")
     lines = log.removesuffix(b"\n").split(b"\n")
-    if lines[0] != _INIT + b"0" * 96:
+    if lines[0] != ZERO_INIT:
         raise _malformed("its first line is not INIT with a SHA-384 of zeros")
     register = bytes(48)
     events: list[Aael] = []

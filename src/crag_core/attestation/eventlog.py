@@ -51,8 +51,8 @@ class LogEntry:
     name: str
     content_digest: bytes
 
-    def data(self) -> bytes:
-        """The event's data: tag, length, and the line that names thing and digest.
+    def line(self) -> str:
+        """The line that names thing and digest.
 
         Raises:
             BadInput: the name is not lower case letters, digits and ``-``, or the digest is not
@@ -64,7 +64,16 @@ class LogEntry:
                 f"{self.name!r} with a digest of {len(self.content_digest)} bytes has no log form.",
                 hint="A name is lower case letters, digits and '-'; a digest has 32 bytes.",
             )
-        return _TAG.pack(_AAEL, len(line)) + line.encode()
+        return line
+
+    def data(self) -> bytes:
+        """The event's data: tag, length, and the line.
+
+        Raises:
+            BadInput: see :meth:`line`.
+        """
+        line = self.line().encode()
+        return _TAG.pack(_AAEL, len(line)) + line
 
     def digest(self) -> bytes:
         """SHA-256 of :meth:`data`, 32 bytes: what the register is extended with."""

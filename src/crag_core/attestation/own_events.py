@@ -13,7 +13,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from crag_core.attestation.aael import Aael
+from crag_core.attestation.aael import ZERO_INIT, Aael
 from crag_core.attestation.eventlog import DOMAIN, LogEntry
 from crag_core.attestation.measurement import Measurement
 from crag_core.errors import AttestationRejected
@@ -21,34 +21,42 @@ from crag_core.errors import AttestationRejected
 
 @dataclass(frozen=True)
 class OwnEvents:
-    """The events of one measurement in the order in which they are extended."""
+    """The events of one measurement in the order in which they are extended.
+
+    ``text``: they are logged as text, as agents up to Trustee 1.5 do it; the first thing that is
+    extended is then the log's own first line.
+    """
 
     entries: Sequence[LogEntry]
+    text: bool = False
 
     @classmethod
-    def of(cls, measurement: Measurement) -> OwnEvents:
+    def of(cls, measurement: Measurement, *, text: bool = False) -> OwnEvents:
         """The events of ``measurement``."""
-        return cls(measurement.entries)
+        return cls(measurement.entries, text)
 
     @property
     def digests(self) -> tuple[bytes, ...]:
-        """What RTMR3 is extended with: SHA-384 (48 bytes) of each event's data."""
+        """What RTMR3 is extended with: SHA-384 (48 bytes) of each event's data, or of each line."""
+        if self.text:
+            lines = [ZERO_INIT, *(entry.line().encode() for entry in self.entries)]
+            return tuple(hashlib.sha384(line).digest() for line in lines)
         return tuple(hashlib.sha384(entry.data()).digest() for entry in self.entries)
 
     def register(self, count: int, before: Sequence[bytes] = ()) -> bytes:
-        """RTMR3 (48 bytes) after the digests ``before`` and the first ``count`` events."""
+        """RTMR3 (48 bytes) after the digests ``before`` and the first ``count`` of ours."""
         value = bytes(48)
         for digest in (*before, *self.digests[:count]):
             value = hashlib.sha384(value + digest).digest()
         return value
 
     def held_by_register(self, register: bytes, before: Sequence[bytes] = ()) -> int:
-        """How many of the events RTMR3 holds, after the digests ``before``.
+        """How many of our digests RTMR3 holds, after the digests ``before``.
 
         Raises:
             AttestationRejected: it holds something else.
         """
-        for count in range(len(self.entries) + 1):
+        for count in range(len(self.digests) + 1):
             if self.register(count, before) == register:
                 return count
         raise _foreign("RTMR3 of this TD holds something that is not in its event log.")

@@ -77,8 +77,9 @@ class RuntimeRegister:
         with self._alone():
             first = held = own.held_by_register(self.read(), before)
             failures = 0
-            while held < len(own.entries):
-                why = self._extend(own.digests[held])
+            digests = own.digests
+            while held < len(digests):
+                why = self._extend(digests[held])
                 now = own.held_by_register(self.read(), before)
                 if now == held:
                     failures += 1

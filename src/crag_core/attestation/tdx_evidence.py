@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from crag_core.attestation.aael import RTMR3_INDEX, parse_text, write_text
 from crag_core.attestation.anchors import PINNED, Anchors
 from crag_core.attestation.ccel import MAX_LOG, parse_ccel
 from crag_core.attestation.ccel_write import END, appended, before
@@ -65,7 +66,7 @@ class TdxSource:
     def register(self) -> str:
         """RTMR3 with all of crag's events, in hex: what this evidence can be recognised by."""
         own = self._own or OwnEvents(())
-        return own.register(len(own.entries), before(self._event_log())).hex()
+        return own.register(len(own.digests), before(self._event_log())).hex()
 
     def measure(self) -> int:
         """Extend RTMR3 by those of crag's events that it does not hold yet; how many they were.
@@ -85,14 +86,15 @@ class TdxSource:
                 that no log tells of.
         """
         quote = self._reports.quote(report_data)
-        log = self._event_log()
+        log, text = self._event_log(), None
         if self._own is not None:
-            log = _complete(log, parse_quote(quote), self._own)
+            log, text = _complete(log, parse_quote(quote), self._own)
         nonce = report_data.ljust(REPORT_DATA, b"\0")[:32]
         gpus = self._gpus(nonce) if self._gpus is not None else None
         return {
             "quote": base64.b64encode(quote).decode(),
             "cc_eventlog": base64.b64encode(log).decode() if log is not None else None,
+            **({"aa_eventlog": text} if text is not None else {}),
             "gpu_evidence": dict(gpus) if gpus is not None else None,
         }
 
@@ -117,15 +119,22 @@ class TdxSource:
         return raw[: parse_ccel(raw).size] + END
 
 
-def _complete(log: bytes | None, quote: Quote, own: OwnEvents) -> bytes:
+def _complete(log: bytes | None, quote: Quote, own: OwnEvents) -> tuple[bytes, str | None]:
     """The firmware's log with those of crag's events that the quote's RTMR3 holds.
+
+    Returns:
+        The table, and a text log beside it where crag's events are logged so.
 
     Raises:
         AttestationRejected: it does not replay to the quote's registers.
     """
     held = own.held_by_register(quote.rtmr(3), before(log))
-    made = appended(log, own.entries[:held])
-    replayed = parse_ccel(made).replay()
+    made = appended(log, () if own.text else own.entries[:held])
+    replayed, text = parse_ccel(made).replay(), None
+    if own.text and held:
+        lines = write_text([entry.line() for entry in own.entries[: held - 1]])
+        # Such a log begins at zeros: what the firmware extended before has no place in it.
+        replayed[RTMR3_INDEX], text = parse_text(lines)[1], lines.decode()
     wrong = [index for index in range(4) if replayed[index + 1] != quote.rtmr(index)]
     if wrong:
         raise AttestationRejected(
@@ -135,7 +144,7 @@ def _complete(log: bytes | None, quote: Quote, own: OwnEvents) -> bytes:
             "the kernel.",
             code="event-log",
         )
-    return made
+    return made, text
 
 
 def verify_tdx_evidence(

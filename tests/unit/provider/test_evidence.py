@@ -177,6 +177,7 @@ GIVEN = {
     "evidence": "auto",
     "agent_url": "http://127.0.0.1:8006",
     "gpu_evidence": "if-present",
+    "event_log": "ccel",
     "key_source": "kbs",
     "cdh_config": None,
     "sys_root": Path("/sys"),

@@ -67,6 +67,7 @@ def test_whatever_decides_what_is_done_is_measured(change: dict[str, Any]) -> No
         {"evidence": "agent"},
         {"agent_url": "http://127.0.0.1:9"},
         {"cdh_config": Path("/x")},
+        {"event_log": "text"},
         {"sys_root": Path("/x")},
     ],
 )

@@ -174,6 +174,31 @@ def test_the_log_tells_exactly_what_the_register_holds(kernel: FakeKernel) -> No
 
 
 @mounting
+def test_a_text_log_for_old_trustees_stands_beside_the_firmwares(kernel: FakeKernel) -> None:
+    own = OwnEvents(OWN.entries, text=True)
+    made = source(kernel, own)
+    assert "aa_eventlog" not in made.evidence(DATA)
+    kernel.set(refusals=[0, -errno.EIO])
+    assert made.measure() == 4 and made.measure() == 0
+    evidence = made.evidence(DATA)
+    assert judge(evidence, LINES).verdict == "affirming"
+    assert evidence["aa_eventlog"].encode().rstrip(b"\n") == logs.text_log(LINES)[0]
+    assert made.register == kernel.seen()["rtmrs"][3]
+    assert parse_ccel(base64.b64decode(evidence["cc_eventlog"])).replay()[4] == bytes(48)
+
+
+@mounting
+def test_each_step_of_a_text_log_replays(kernel: FakeKernel) -> None:
+    own = OwnEvents(OWN.entries, text=True)
+    kernel.extend(logs.ZERO_INIT.encode())
+    for line in LINES:
+        kernel.extend(line.encode())
+        shown = source(kernel, own).evidence(DATA)
+        assert shown["aa_eventlog"].endswith(f"{line}\n")
+        assert judge(shown, LINES[: LINES.index(line) + 1]).verdict == "affirming"
+
+
+@mounting
 def test_a_firmware_log_that_does_not_replay_gives_no_evidence(
     kernel: FakeKernel, tmp_path: Path
 ) -> None:
