@@ -216,7 +216,7 @@ def test_a_policy_id_cannot_leave_its_folder(place: Place) -> None:
                 "POST",
                 "/kbs/v0/attestation-policy",
                 json_body={"policy_id": name, "policy": b64url(b"package policy\nhardware := 2")},
-                headers={"authorization": f"Bearer {admin._token()}"},
+                headers=admin._token.headers(),
             )
             assert reply.status == 400
     assert not (place.folder / "attestation-policies").exists()
@@ -239,7 +239,7 @@ def test_a_policy_that_gives_everything_away_is_not_taken(place: Place) -> None:
                 "POST",
                 "/kbs/v0/resource-policy",
                 json_body={"policy": b64url(rego.encode())},
-                headers={"authorization": f"Bearer {admin._token()}"},
+                headers=admin._token.headers(),
             )
             assert (reply.status, reply.json()["type"].rsplit("/")[-1]) == (
                 400,

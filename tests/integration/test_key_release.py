@@ -14,6 +14,7 @@ from crag_core.attestation.canonical import report_data
 from crag_core.attestation.ear import verify_ear
 from crag_core.attestation.evidence import SampleSource
 from crag_core.errors import AttestationRejected, CragError, PolicyDenied
+from crag_core.trustee.admin_token import AdminToken
 from crag_core.trustee.as_client import AsClient
 from crag_core.trustee.kbs import KbsClient
 from support import trustee
@@ -127,3 +128,19 @@ def test_the_token_of_the_attestation_stands_in_for_its_session(place: Place) ->
         client._session = replace(session, cookie="kbs-session-id=" + "0" * 32)
         assert client.fetch(f"kbs:///{trustee.RESOURCE}") == trustee.SECRET
         assert client._session.key is session.key  # nothing was attested anew
+
+
+def test_the_attestation_services_policies_are_the_admins_to_read_and_write(strict: Place) -> None:
+    with AsClient(strict.url) as nobody, pytest.raises(CragError, match="administrator"):
+        nobody.policies()
+    admin = AdminToken((strict.folder / "admin.key").read_bytes())
+    with AsClient(strict.url, admin=admin) as client:
+        rego = client.policy()
+        assert rego.lstrip().startswith(("package policy", "#"))
+        client.set_policy("mine", rego)
+        assert client.policies()["mine"] == client.policies()["default"]
+        with pytest.raises(CragError):
+            client.set_policy("mine", "no rego")
+        assert client.policy("mine") == rego
+        with pytest.raises(CragError):
+            client.policy("absent")

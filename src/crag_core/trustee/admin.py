@@ -8,22 +8,21 @@ out when it first matters, unless it was said.
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from crag_core.errors import BadInput, CragError, NotSupported
+from crag_core.errors import BadInput, NotSupported
 from crag_core.trustee import releases
+from crag_core.trustee.admin_token import AdminToken
 from crag_core.trustee.dialects import SERVERS, Server, detect
 from crag_core.trustee.http import Deadline, Http, Reply, problem
 from crag_core.trustee.kbs import resource_path
-from crag_core.trustee.refusals import refusal
+from crag_core.trustee.policy_wire import policy_body, policy_encoded, policy_text
+from crag_core.trustee.refusals import not_a_trustee, refusal
 from crag_core.trustee.urls import kbs_bases, require_private
-
-TOKEN_SECONDS = 120
 
 
 class AdminClient:
@@ -54,15 +53,12 @@ class AdminClient:
         kind: str | None = None,
         claims: Mapping[str, str] | None = None,
     ) -> None:
-        from crag_core.trustee.local.identity import load_admin_key
-
-        self._key = load_admin_key(admin_key_pem, "The admin's key")
+        self._token = AdminToken(admin_key_pem, claims)
         require_private(url)
         self._bases = kbs_bases(url)
         self._base: str | None = self._bases[0] if len(self._bases) == 1 else None
         self._http = Http(url, ca=ca)
         self._server = SERVERS[kind] if kind else None
-        self._claims = {"role": "admin", **(claims or {})}
 
     @property
     def server(self) -> Server:
@@ -114,7 +110,7 @@ class AdminClient:
         try:
             return sorted("/".join(str(item[name]) for name in names) for item in reply.json())
         except (TypeError, KeyError):
-            raise _not_a_trustee(reply) from None
+            raise not_a_trustee(reply) from None
 
     def get_resource_policy(self, scope: str = "") -> str:
         """The resource policy, in Rego; with a ``scope`` that of a repository or a part of it.
@@ -124,7 +120,7 @@ class AdminClient:
         """
         if not self.server.shows_policies:
             raise self._lacks("policies that can be read back")
-        return _policy(self._send("GET", self._scoped(scope), "the resource policy"))
+        return policy_text(self._send("GET", self._scoped(scope), "the resource policy"))
 
     def set_resource_policy(self, rego: str, scope: str = "") -> None:
         """Replace the resource policy, or that of a ``scope`` (``repository[/type[/tag]]``).
@@ -132,7 +128,7 @@ class AdminClient:
         Raises:
             CragError: the Trustee cannot use it (code ``policy-broken``).
         """
-        body = {"policy": _b64url(rego.encode())}
+        body = {"policy": policy_encoded(rego)}
         self._send("POST", self._scoped(scope), "the resource policy", json_body=body)
 
     def delete_resource_policy(self, scope: str) -> None:
@@ -149,7 +145,7 @@ class AdminClient:
         if not self.server.shows_policies:
             raise self._lacks("policies that can be read back")
         subject = f"the attestation policy {policy_id}"
-        return _policy(self._send("GET", f"attestation-policy/{policy_id}", subject))
+        return policy_text(self._send("GET", f"attestation-policy/{policy_id}", subject))
 
     def set_attestation_policy(self, policy_id: str, rego: str) -> None:
         """Replace the attestation policy of an id.
@@ -158,7 +154,7 @@ class AdminClient:
             CragError: the Trustee cannot use it.
         """
         name = policy_id + self.server.policy_suffix
-        body = {"type": "rego", "policy_id": name, "policy": _b64url(rego.encode())}
+        body = policy_body(name, rego)
         subject = f"the attestation policy {policy_id}"
         self._send("POST", "attestation-policy", subject, json_body=body)
 
@@ -170,7 +166,7 @@ class AdminClient:
         """
         if not self.server.verifies_gpus:
             raise self._lacks("policies for GPUs")
-        body = {"type": "rego", "policy_id": f"{policy_id}_gpu", "policy": _b64url(rego.encode())}
+        body = policy_body(f"{policy_id}_gpu", rego)
         self._send("POST", "attestation-policy", "the policy for GPUs", json_body=body)
 
     def set_reference_values(
@@ -224,7 +220,7 @@ class AdminClient:
             found = {name: self._reference_value(name) for name in names}
             reply = None
         if not isinstance(found, dict):
-            raise _not_a_trustee(reply) if reply else self._lacks("reference values")
+            raise not_a_trustee(reply) if reply else self._lacks("reference values")
         return {
             name: values
             for name, values in found.items()
@@ -297,7 +293,7 @@ class AdminClient:
             reply = self._http.patient(
                 method,
                 url,
-                headers={"authorization": f"Bearer {self._token()}"},
+                headers=self._token.headers(),
                 deadline=deadline,
                 **body,
             )
@@ -308,25 +304,6 @@ class AdminClient:
         assert reply is not None  # noqa: S101 - there is always a base to try
         return reply
 
-    def _token(self) -> str:
-        from crag_core.trustee.local import jws
-
-        now = int(time.time())
-        return jws.sign({}, {**self._claims, "iat": now, "exp": now + TOKEN_SECONDS}, self._key)
-
-
-def _b64url(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
-
-
-def _policy(reply: Reply) -> str:
-    """The Rego in an answer: base64url without padding, perhaps in JSON quotes."""
-    text = reply.body.decode("ascii", "replace").strip().strip('"')
-    try:
-        return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode("utf-8")
-    except (binascii.Error, ValueError):
-        raise _not_a_trustee(reply) from None
-
 
 def _records(reply: Reply) -> list[dict[str, Any]]:
     body = reply.json()
@@ -334,13 +311,5 @@ def _records(reply: Reply) -> list[dict[str, Any]]:
     if found is None and isinstance(body, dict) and "data" in body:
         return []  # Go writes an empty list as null
     if not isinstance(found, list) or not all(isinstance(record, dict) for record in found):
-        raise _not_a_trustee(reply)
+        raise not_a_trustee(reply)
     return found
-
-
-def _not_a_trustee(reply: Reply) -> CragError:
-    return CragError(
-        f"{reply.url} answered with something that we don't know.",
-        hint="Check that the URL is a Trustee's.",
-        code="not-a-trustee",
-    )

@@ -7,12 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import quote
 
 from crag_core.errors import AttestationRejected, CragError
+from crag_core.trustee.admin_token import AdminToken
 from crag_core.trustee.http import TOTAL_SECONDS, Deadline, Http, Reply, problem
 from crag_core.trustee.jwe import b64url
-from crag_core.trustee.refusals import refusal
-from crag_core.trustee.urls import as_base
+from crag_core.trustee.policy_wire import policy_body, policy_text
+from crag_core.trustee.refusals import not_a_trustee, refusal
+from crag_core.trustee.urls import as_base, require_private
 
 _PEM = b"-----BEGIN CERTIFICATE-----"
 
@@ -35,11 +38,26 @@ class AsClient:
         url: a Trustee gateway's URL, with or without ``/api``, or the attestation service's own.
         ca: PEM file of the authorities to trust where the URL is https.
         total: seconds that one call may take, with its retries.
+        admin: for policies, where the service asks who wants them (crag's own does; those of the
+            forks serve everybody).
+
+    Raises:
+        BadInput: an admin's token would go over plain http to another machine.
     """
 
-    def __init__(self, url: str, *, ca: Path | None = None, total: float = TOTAL_SECONDS) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        ca: Path | None = None,
+        total: float = TOTAL_SECONDS,
+        admin: AdminToken | None = None,
+    ) -> None:
+        if admin is not None:
+            require_private(url)
         self._http = Http(as_base(url), ca=ca)
         self._total = total
+        self._admin = admin
 
     @property
     def url(self) -> str:
@@ -142,6 +160,50 @@ class AsClient:
             )
         return token
 
+    def policies(self) -> dict[str, str]:
+        """Id of each appraisal policy to its SHA-384, base64url, as the service says.
+
+        Raises:
+            Unreachable: no answer in time.
+            CragError: the service wants an admin, or knows no policies.
+        """
+        reply = self._administered("GET", "/policy", "the list of policies")
+        found = reply.json()
+        if not isinstance(found, list):
+            raise not_a_trustee(reply)
+        try:
+            return {str(each["policy-id"]): str(each["policy-hash"]) for each in found}
+        except (TypeError, KeyError):
+            raise not_a_trustee(reply) from None
+
+    def policy(self, policy_id: str = "default") -> str:
+        """The appraisal policy of an id, in Rego.
+
+        Raises:
+            Unreachable: no answer in time.
+            CragError: there is none, or the service wants an admin.
+        """
+        subject = f"the attestation policy {policy_id}"
+        path = f"/policy/{quote(policy_id, safe='')}"
+        return policy_text(self._administered("GET", path, subject))
+
+    def set_policy(self, policy_id: str, rego: str) -> None:
+        """Replace the appraisal policy of an id.
+
+        Raises:
+            Unreachable: no answer in time.
+            CragError: the service cannot use it, or wants an admin.
+        """
+        subject = f"the attestation policy {policy_id}"
+        self._administered("POST", "/policy", subject, policy_body(policy_id, rego))
+
+    def _administered(self, method: str, path: str, subject: str, body: object = None) -> Reply:
+        headers = self._admin.headers() if self._admin is not None else None
+        reply = self._send(method, path, body, headers)
+        if reply.status != 200:
+            raise refusal(reply, subject)
+        return reply
+
     def _refused(self, reply: Reply, tee: str) -> CragError:
         if problem(reply).kind or reply.status == 404:
             return refusal(reply, f"{tee} evidence")
@@ -153,5 +215,12 @@ class AsClient:
             details={"url": reply.url, "status": reply.status},
         )
 
-    def _send(self, method: str, path: str, body: object = None) -> Reply:
-        return self._http.patient(method, path, json_body=body, deadline=Deadline(self._total))
+    def _send(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Reply:
+        deadline = Deadline(self._total)
+        return self._http.patient(method, path, json_body=body, headers=headers, deadline=deadline)

@@ -82,3 +82,12 @@ _NO_ADMIN = (
     "admin-refused",
 )
 _FAILURES |= {"AdminAuth": _NO_ADMIN, "AdminAuthAccess": _NO_ADMIN}
+
+
+def not_a_trustee(reply: Reply) -> CragError:
+    """The error for an answer that no Trustee gives."""
+    return CragError(
+        f"{reply.url} answered with something that we don't know.",
+        hint="Check that the URL is a Trustee's.",
+        code="not-a-trustee",
+    )

@@ -5,8 +5,11 @@ import json
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from crag_core.errors import AttestationRejected, CragError, NotSupported, Unreachable
+from crag_core.errors import AttestationRejected, BadInput, CragError, NotSupported, Unreachable
+from crag_core.trustee.admin_token import AdminToken
 from crag_core.trustee.as_client import AsClient, Challenge
 from support.ear_tokens import Authority
 from support.scripted_http import Answer, Asked, ScriptedServer, as_json, problem
@@ -122,3 +125,36 @@ def test_no_certificate_is_said_so(answer: Answer) -> None:
         pytest.raises(CragError, match="certificate"),
     ):
         client.certificate()
+
+
+def test_policies_are_read_as_the_forks_show_them() -> None:
+    shown = base64.urlsafe_b64encode(b"package policy\n").rstrip(b"=")
+
+    def script(asked: Asked) -> Answer:
+        assert "authorization" not in asked.headers
+        if asked.path.endswith("/policy"):
+            return as_json([{"policy-id": "default", "policy-hash": "h"}])
+        return Answer(200, shown)
+
+    with ScriptedServer(script) as server, AsClient(server.url) as client:
+        assert client.policies() == {"default": "h"}
+        assert client.policy("a/b") == "package policy\n"
+        assert server.asked[1].path.endswith("/policy/a%2Fb")
+
+
+@pytest.mark.parametrize("body", [{}, [1], [{"policy-id": "x"}], None])
+def test_a_list_of_policies_that_is_none_is_said_so(body: Any) -> None:
+    with (
+        ScriptedServer(lambda _: as_json(body)) as server,
+        AsClient(server.url) as client,
+        pytest.raises(CragError, match="don't know"),
+    ):
+        client.policies()
+
+
+def test_no_admins_token_goes_over_plain_http_to_another_machine() -> None:
+    pem = Ed25519PrivateKey.generate().private_bytes(
+        Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+    )
+    with pytest.raises(BadInput):
+        AsClient("http://192.0.2.1/api", admin=AdminToken(pem))
