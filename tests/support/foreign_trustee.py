@@ -31,11 +31,16 @@ PLUGINS = {
 
 
 class ForeignTrustee(Http):
-    """One server of ``kind`` (a name of :data:`crag_core.trustee.dialects.SERVERS`)."""
+    """One server of ``kind`` (a name of :data:`crag_core.trustee.dialects.SERVERS`).
 
-    def __init__(self, kind: str) -> None:
+    Args:
+        gateway: whether its gateway answers, or its key broker itself; upstream has no gateway.
+    """
+
+    def __init__(self, kind: str, *, gateway: bool = True) -> None:
         super().__init__()
         self.kind = kind
+        self.gateway = gateway and kind != "upstream"
         self.admin = Ed25519PrivateKey.generate()
         self.resources: dict[str, bytes] = {}
         self.references: dict[str, Any] = {}
@@ -56,8 +61,8 @@ class ForeignTrustee(Http):
 
     @property
     def address(self) -> str:
-        """As a person names it: the forks behind their gateway, upstream's key broker itself."""
-        return self.url if self.kind == "upstream" else f"{self.url}/api"
+        """As a person names it."""
+        return f"{self.url}/api" if self.gateway else self.url
 
     @property
     def admin_pem(self) -> bytes:
@@ -70,13 +75,19 @@ class ForeignTrustee(Http):
     def answer(self, method: str, path: str, body: bytes) -> Answer:
         self.seen.append((method, path))
         split = urlsplit(path)
-        prefix = "" if self.kind == "upstream" else "/api"
+        prefix = "/api" if self.gateway else ""
+        if self.gateway and split.path.startswith(f"{prefix}/kbs/v0/rvps"):
+            return 404, "text/plain", b"404 page not found"  # it has no such route, in no version
         if split.path.startswith(f"{prefix}/kbs/v0/"):
             return self._kbs(method, split.path.removeprefix(f"{prefix}/kbs/v0/"), body)
-        if split.path.startswith("/api/audit/") and self.kind != "upstream":
+        if not self.gateway:
+            return 404, "text/plain", b""
+        if split.path.startswith("/api/audit/"):
             found = self.audit.get(split.path.removeprefix("/api/audit/"))
             return _json({"data": found, "total": len(found or [])})
-        if split.path.startswith("/api/rvps/") and self.kind == "openanolis-1.5":
+        if split.path.startswith("/api/rvps/"):
+            if self.kind == "openanolis-1.9":  # forwarded to its key broker
+                return self._kbs(method, split.path.removeprefix("/api/"), body)
             return self._rvps(method, split.path.removeprefix("/api/rvps/"), body)
         return 404, "text/plain", b"404 page not found"
 
@@ -101,6 +112,9 @@ class ForeignTrustee(Http):
             return _json(parts)
         if name == "resource-policy":
             return self._resource_policy(method, body)
+        if name == "attestation-policies":
+            names = dict.fromkeys(self.attestation, "sha384")
+            return _json(names) if self.kind != "upstream" else self._refuse("PluginNotFound", 401)
         if name == "attestation-policy":
             return self._attestation_policy(method, rest, body)
         if name == "rvps" and self.kind == "openanolis-1.9":
@@ -148,6 +162,11 @@ class ForeignTrustee(Http):
             return 200, "text/xml", b""
         if self.kind == "upstream" or name not in self.attestation:
             return self._refuse("PluginNotFound", 401)
+        if method == "DELETE":
+            if name == "default":
+                return self._refuse("AttestationError", 500)
+            del self.attestation[name]
+            return 200, "text/xml", b""
         return 200, "application/json", _encoded(self.attestation[name])
 
     def _rvps(self, method: str, path: str, body: bytes) -> Answer:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import quote
 
 from crag_core.errors import BadInput, NotSupported
 from crag_core.trustee import releases
@@ -145,7 +146,8 @@ class AdminClient:
         if not self.server.shows_policies:
             raise self._lacks("policies that can be read back")
         subject = f"the attestation policy {policy_id}"
-        return policy_text(self._send("GET", f"attestation-policy/{policy_id}", subject))
+        where = f"attestation-policy/{_segment(policy_id)}"
+        return policy_text(self._send("GET", where, subject))
 
     def set_attestation_policy(self, policy_id: str, rego: str) -> None:
         """Replace the attestation policy of an id.
@@ -157,6 +159,27 @@ class AdminClient:
         body = policy_body(name, rego)
         subject = f"the attestation policy {policy_id}"
         self._send("POST", "attestation-policy", subject, json_body=body)
+
+    def list_attestation_policies(self) -> dict[str, str]:
+        """Id of each attestation policy to its SHA-384, base64url, as the server says."""
+        if not self.server.shows_policies:
+            raise self._lacks("policies that can be read back")
+        reply = self._send("GET", "attestation-policies", "the list of policies")
+        found = reply.json()
+        if not isinstance(found, dict):
+            raise not_a_trustee(reply)
+        return {str(name): str(digest) for name, digest in found.items()}
+
+    def delete_attestation_policy(self, policy_id: str) -> None:
+        """Delete the attestation policy of an id.
+
+        Raises:
+            CragError: there is none, or it is ``default``, which can only be replaced.
+        """
+        if not self.server.shows_policies:
+            raise self._lacks("attestation policies that can be deleted")
+        where = f"attestation-policy/{_segment(policy_id)}"
+        self._send("DELETE", where, f"the attestation policy {policy_id}")
 
     def set_gpu_policy(self, policy_id: str, rego: str) -> None:
         """Replace the attestation policy for GPUs of an id.
@@ -179,7 +202,7 @@ class AdminClient:
             expires: unix seconds, kept by crag's Trustee; others keep values a year.
         """
         server = self.server
-        if not server.reference_path:
+        if server.references == "named":
             self._register(values, expires)
             return
         gone = [name for name, found in values.items() if not found]
@@ -187,7 +210,8 @@ class AdminClient:
             known = self.get_reference_values()
             # Until the new values are registered the name accepts nothing.
             for name in (name for name in values if name in known):
-                self._send("DELETE", f"delete/{name}", "the reference values", rvps=True)
+                where = f"delete/{_segment(name)}"
+                self._send("DELETE", where, "the reference values", rvps=True)
         kept = {name: found for name, found in values.items() if found}
         if kept:
             self._register(kept, expires)
@@ -201,7 +225,7 @@ class AdminClient:
         }
         if expires is not None:
             message["expires"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(expires))
-        if self.server.reference_path:
+        if self.server.references != "named":
             body: dict[str, Any] = {"message": json.dumps(message)}
             self._send("POST", "register", "the reference values", json_body=body, rvps=True)
         else:
@@ -213,7 +237,7 @@ class AdminClient:
         Args:
             names: which ones to ask for where the server cannot list them; others list all.
         """
-        if self.server.reference_path:
+        if self.server.references != "named":
             reply = self._send("GET", "query", "the reference values", rvps=True)
             found = reply.json()
         else:
@@ -229,7 +253,7 @@ class AdminClient:
 
     def _reference_value(self, name: str) -> object:
         subject = f"the reference value {name}"
-        reply = self._exchange("GET", f"{{base}}/kbs/v0/reference-value/{name}", {})
+        reply = self._exchange("GET", f"{{base}}/kbs/v0/reference-value/{_segment(name)}", {})
         if reply.status == 200:
             return reply.json()
         if problem(reply).kind == "RvpsError":
@@ -274,11 +298,7 @@ class AdminClient:
     def _send(
         self, method: str, path: str, subject: str, *, rvps: bool = False, **body: Any
     ) -> Reply:
-        where = f"{{base}}/kbs/v0/{path}"
-        if rvps:
-            below = self.server.reference_path
-            root = "{base}" if below.startswith("kbs/") else "{gateway}/api"
-            where = f"{root}/{below}/{path}"
+        where = f"{{rvps}}/{path}" if rvps else f"{{base}}/kbs/v0/{path}"
         reply = self._exchange(method, where, body)
         if reply.status != 200:
             raise refusal(reply, subject)
@@ -289,7 +309,8 @@ class AdminClient:
         deadline = Deadline()
         reply: Reply | None = None
         for base in (self._base,) if self._base is not None else self._bases:
-            url = where.format(base=base, gateway=base.removesuffix("/api"))
+            rvps = self.server.reference_root(base) if "{rvps}" in where else ""
+            url = where.format(base=base, gateway=base.removesuffix("/api"), rvps=rvps)
             reply = self._http.patient(
                 method,
                 url,
@@ -303,6 +324,11 @@ class AdminClient:
             break
         assert reply is not None  # noqa: S101 - there is always a base to try
         return reply
+
+
+def _segment(name: str) -> str:
+    """A name as one segment of a path; braces would be taken for the URL's own."""
+    return quote(name, safe="")
 
 
 def _records(reply: Reply) -> list[dict[str, Any]]:

@@ -197,6 +197,16 @@ class AsClient:
         subject = f"the attestation policy {policy_id}"
         self._administered("POST", "/policy", subject, policy_body(policy_id, rego))
 
+    def delete_policy(self, policy_id: str) -> None:
+        """Delete the appraisal policy of an id.
+
+        Raises:
+            Unreachable: no answer in time.
+            CragError: there is none, it may not be deleted, or the service wants an admin.
+        """
+        subject = f"the attestation policy {policy_id}"
+        self._administered("DELETE", f"/policy/{quote(policy_id, safe='')}", subject)
+
     def _administered(self, method: str, path: str, subject: str, body: object = None) -> Reply:
         headers = self._admin.headers() if self._admin is not None else None
         reply = self._send(method, path, body, headers)

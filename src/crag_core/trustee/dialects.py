@@ -26,8 +26,9 @@ class Server:
         kind: its name in our options.
         title: its name for people.
         rcar: versions of the handshake that it may speak.
-        reference_path: where reference values are registered: below the key broker (``kbs/v0/``)
-            or the gateway (``/api/``); empty where each is asked for by its own name.
+        references: where reference values are registered: at the key broker (``kbs/v0/rvps``), at
+            the gateway alone (``/api/rvps``), at the one that the address is of, or each by its
+            own name.
         reference_merges: whether registering adds to a name's values instead of replacing them.
         lists_resources: whether it lists the names of resources.
         shows_policies: whether what was set can be read back.
@@ -42,7 +43,7 @@ class Server:
     kind: Kind
     title: str
     rcar: tuple[str, ...]
-    reference_path: str = "kbs/v0/rvps"
+    references: Literal["kbs", "gateway", "either", "named"] = "kbs"
     reference_merges: bool = False
     lists_resources: bool = True
     shows_policies: bool = True
@@ -52,6 +53,16 @@ class Server:
     shows_tcb: bool = True
     verifies_gpus: bool = False
     simple_tokens: bool = False
+
+    def reference_root(self, base: str) -> str:
+        """The URL below which reference values are, of the key broker at ``base``.
+
+        The forks' gateway has no path below ``kbs/v0`` for them, from 1.6 on as before
+        (``trustee-gateway/cmd/server/main.go``): it forwards ``/api/rvps``.
+        """
+        if self.references == "gateway" or (self.references == "either" and base.endswith("/api")):
+            return f"{base.removesuffix('/api')}/api/rvps"
+        return f"{base}/kbs/v0/rvps"
 
 
 SERVERS: dict[str, Server] = {
@@ -69,7 +80,7 @@ SERVERS: dict[str, Server] = {
             "openanolis-1.5",
             "openanolis Trustee up to 1.5.2",
             ("0.1.0",),
-            reference_path="rvps",
+            references="gateway",
             shows_tcb=False,
             simple_tokens=True,
         ),
@@ -77,6 +88,7 @@ SERVERS: dict[str, Server] = {
             "openanolis-1.9",
             "openanolis Trustee 1.6 to 1.9",
             ("0.4.0",),
+            references="either",
             reference_merges=True,
             simple_tokens=True,
         ),
@@ -84,7 +96,7 @@ SERVERS: dict[str, Server] = {
             "upstream",
             "confidential-containers Trustee",
             ("0.4.0",),
-            reference_path="",
+            references="named",
             lists_resources=False,
             shows_policies=False,
             policy_suffix="_cpu",
@@ -125,7 +137,9 @@ def detect(http: Http, bases: tuple[str, ...], deadline: Deadline) -> tuple[Serv
 
 def _of_current(http: Http, base: str, opening: Reply, deadline: Deadline) -> Server:
     """Those that speak 0.4.0 differ in whether there are RVPS paths, and in their statuses."""
-    answer = http.patient("GET", f"{base}/kbs/v0/rvps/query", deadline=deadline)
-    if problem(answer).kind not in _HERE and answer.status != 200:
-        return SERVERS["upstream"]
-    return SERVERS["openanolis-1.9" if opening.status == 502 else "crag"]
+    roots = {SERVERS[kind].reference_root(base) for kind in ("crag", "openanolis-1.9")}
+    for root in sorted(roots):
+        answer = http.patient("GET", f"{root}/query", deadline=deadline)
+        if problem(answer).kind in _HERE or answer.status == 200:
+            return SERVERS["crag" if opening.status == 401 else "openanolis-1.9"]
+    return SERVERS["upstream"]

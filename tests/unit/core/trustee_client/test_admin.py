@@ -95,6 +95,48 @@ def test_reference_values_replace_those_of_the_same_name(there: ForeignTrustee) 
         assert "a" not in admin.get_reference_values(["unknown"]) or there.kind != "upstream"
 
 
+def test_attestation_policies_are_listed_and_deleted(there: ForeignTrustee) -> None:
+    with client(there) as admin:
+        for policy_id in ("default", "bank"):
+            admin.set_attestation_policy(policy_id, POLICY)
+        if there.kind == "upstream":
+            with pytest.raises(NotSupported):
+                admin.list_attestation_policies()
+            with pytest.raises(NotSupported):
+                admin.delete_attestation_policy("bank")
+            return
+        assert set(admin.list_attestation_policies()) == {"bank", "default"}
+        admin.delete_attestation_policy("bank")
+        for kept in ("default", "bank", "{base}/../resource-policy"):
+            with pytest.raises(CragError):
+                admin.delete_attestation_policy(kept)
+        assert set(admin.list_attestation_policies()) == {"default"}
+
+
+def test_our_own_policies_are_listed_and_deleted(tmp_path: Path) -> None:
+    ours = start(tmp_path / "trustee")
+    try:
+        with ours.admin() as admin:
+            admin.set_attestation_policy("bank", "package policy\nexecutables := 3\n")
+            assert set(admin.list_attestation_policies()) == {"bank", "default"}
+            admin.delete_attestation_policy("bank")
+            assert set(admin.list_attestation_policies()) == {"default"}
+            with pytest.raises(CragError, match="default"):
+                admin.delete_attestation_policy("default")
+    finally:
+        ours.trustee.stop()
+
+
+@pytest.mark.parametrize("said", [None, "openanolis-1.9"])
+def test_reference_values_of_1_9_are_reached_at_its_key_broker_too(said: str | None) -> None:
+    with ForeignTrustee("openanolis-1.9", gateway=False) as there:
+        with AdminClient(there.url, there.admin_pem, kind=said) as admin:
+            assert admin.server.kind == there.kind
+            admin.set_reference_values({"a": ["1"]})
+            assert admin.get_reference_values() == {"a": ["1"]}
+        assert ("POST", "/kbs/v0/rvps/register") in there.seen
+
+
 def test_another_key_is_refused(there: ForeignTrustee) -> None:
     with (
         ForeignTrustee(there.kind) as stranger,

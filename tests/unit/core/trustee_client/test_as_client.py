@@ -140,6 +140,8 @@ def test_policies_are_read_as_the_forks_show_them() -> None:
         assert client.policies() == {"default": "h"}
         assert client.policy("a/b") == "package policy\n"
         assert server.asked[1].path.endswith("/policy/a%2Fb")
+        client.delete_policy("bank")
+        assert (server.asked[2].method, server.asked[2].path[-12:]) == ("DELETE", "/policy/bank")
 
 
 @pytest.mark.parametrize("body", [{}, [1], [{"policy-id": "x"}], None])
