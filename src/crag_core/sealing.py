@@ -97,16 +97,18 @@ class Sealer:
             ) from None
         return unpad(padded)
 
-    def seal_many(self, items: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-        """:meth:`seal` for each ``(payload, associated data)``, in order."""
-        encrypt = self._gcm.encrypt
-        pairs = list(items)
-        randomness = os.urandom(NONCE_BYTES * len(pairs))
-        sealed = []
-        for index, (payload, aad) in enumerate(pairs):
-            nonce = randomness[NONCE_BYTES * index : NONCE_BYTES * (index + 1)]
-            sealed.append((nonce, encrypt(nonce, pad(payload), aad)))
-        return sealed
+    def seal_many(
+        self, payloads: Sequence[bytes], bound: Iterable[bytes]
+    ) -> tuple[list[bytes], list[bytes]]:
+        """:meth:`seal` of each payload with its associated data: nonces and ciphertexts, in order.
+
+        Raises:
+            BadInput: a payload is longer than 64 MiB.
+        """
+        randomness = os.urandom(NONCE_BYTES * len(payloads))
+        ends = range(NONCE_BYTES, len(randomness) + 1, NONCE_BYTES)
+        nonces = [randomness[end - NONCE_BYTES : end] for end in ends]
+        return nonces, list(map(self._gcm.encrypt, nonces, map(pad, payloads), bound))
 
     def __repr__(self) -> str:
         return "Sealer(***)"

@@ -15,16 +15,25 @@ from typing import Any
 import pytest
 
 from crag_core.collection import Collection
+from crag_core.collection.batch import Batch
 from crag_core.errors import CragError, Unreachable
 from crag_core.keys import MasterKey
 from crag_core.store.postgres import PostgresStore, PostgresWriter
-from support.database import Postgres, Tables, draft, start_postgres, temporary_folder
+from support.database import (
+    Postgres,
+    Tables,
+    draft,
+    new_collection,
+    start_postgres,
+    temporary_folder,
+)
 from support.poll import until
 
 CHILD = """
 import os, sys
 sys.path.insert(0, sys.argv[1])
 from crag_core.collection import Collection
+from crag_core.collection.batch import Batch
 from crag_core.keys import MasterKey
 from crag_core.store.postgres import PostgresStore, PostgresWriter
 from crag_core.store.settings import DatabaseSettings
@@ -186,11 +195,43 @@ def own_server() -> Iterator[Postgres]:
             running.server.stop()
 
 
+def test_an_error_while_rows_are_sealed_leaves_the_last_state_and_no_word_in_the_servers_log(
+    own_server: Postgres, owner_key: MasterKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with PostgresStore(own_server.user) as store:
+        collection = new_collection(store, owner_key)
+        collection.put_documents([draft(collection, "first.txt")])
+        before = collection.snapshot()
+        own_server.sql("ALTER SYSTEM SET log_min_messages = 'error'")
+        own_server.sql("ALTER SYSTEM SET log_min_error_statement = 'error'")
+        own_server.sql("SELECT pg_reload_conf()")
+        count = 0
+
+        def fail(self: Batch, chosen: list[int]) -> Any:
+            nonlocal count
+            count += 1
+            if count == 3:
+                raise MemoryError("a text of the owner")
+            return original(self, chosen)
+
+        original = Batch._seal
+        with monkeypatch.context() as patched:
+            patched.setattr("crag_core.collection.batch._ROWS", 1)
+            patched.setattr(Batch, "_seal", fail)
+            with pytest.raises(MemoryError, match="a text of the owner"):
+                collection.put_documents([draft(collection, "second.txt")])
+        assert count == 3
+        assert collection.snapshot() == before
+        assert collection.verify().ok
+        assert collection.put_documents([draft(collection, "second.txt")])[0].status == "added"
+    log = (own_server.server.data / "server.log").read_text("utf-8", "replace")
+    assert "COPY" in log
+    assert "owner" not in log
+
+
 def test_a_server_killed_in_a_transaction_recovers_to_the_last_state(
     own_server: Postgres, owner_key: MasterKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from support.database import new_collection
-
     original = PostgresWriter.insert_documents
     pid = own_server.server.status().pid
     assert pid is not None

@@ -1,10 +1,10 @@
-"""All chunks of a transaction to rows at once: one call of the cipher, keys and parts shared."""
+"""All chunks of a transaction to rows: slice by slice, so that the database writes one while the
+next is sealed, and keys and parts are shared."""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterator, Sequence
 from itertools import repeat
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,7 +14,7 @@ from crag_core.collection.context import Context
 from crag_core.collection.drafts import DocumentDraft
 from crag_core.collection.labels import label_tags
 from crag_core.collection.payloads import encoded_texts, payloads
-from crag_core.collection.rows import digest_head, digest_of
+from crag_core.collection.rows import digest_head, digests_of
 from crag_core.sealing import row_columns, row_ending
 from crag_core.store.interface import StoredRow
 from crag_core.vectors.checks import unit_matrix
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _U32 = struct.Struct(">I").pack
-# Bounds what is held at once beside the rows themselves.
-_ROWS = 4096
+# What one slice needs stays in the processor's cache, and a socket's buffer holds its stream.
+_ROWS = 256
 
 
 class NewDocument(NamedTuple):
@@ -34,119 +34,123 @@ class NewDocument(NamedTuple):
     draft: DocumentDraft
 
 
-class SealedDocument(NamedTuple):
-    """A document's rows in reading order, and the id and digest of each."""
+class _Shared(NamedTuple):
+    """What the rows of one document have in common; ``ending`` as in :func:`row_ending`."""
 
-    rows: list[StoredRow]
-    members: list[tuple[bytes, bytes]]
-
-
-@dataclass
-class _Pending:
-    """Chunks before they are encrypted, one list for each property; ``endings`` as in
-    :func:`row_ending`.
-    """
-
-    ids: list[bytes] = field(default_factory=list)
-    payloads: list[bytes] = field(default_factory=list)
-    vectors: list[NDArray[np.float32]] = field(default_factory=list)
-    tags: list[tuple[bytes, ...]] = field(default_factory=list)
-    expires: list[int | None] = field(default_factory=list)
-    endings: list[bytes] = field(default_factory=list)
-
-    def add(self, context: Context, document: NewDocument) -> None:
-        identity, draft = document
-        count = len(draft.chunks)
-        texts = encoded_texts(draft)
-        tags = tuple(label_tags(context, draft.labels))
-        self.ids += context.row_ids(identity, texts)
-        self.payloads += payloads(identity, draft, texts)
-        self.vectors += [chunk.vector for chunk in draft.chunks]
-        self.tags += [tags] * count
-        self.expires += [draft.expires] * count
-        self.endings += [row_ending(tags, draft.expires)] * count
-
-    def part(self, start: int, end: int) -> _Pending:
-        return _Pending(*(getattr(self, each.name)[start:end] for each in fields(self)))
+    tags: tuple[bytes, ...]
+    expires: int | None
+    ending: bytes
 
 
 class _Vectors(NamedTuple):
-    """What of each vector is sealed, and what of it stands in the columns IV and vector.
+    """What stands in the columns IV and vector, apart and together as in :func:`row_columns`."""
 
-    ``columns`` has both as in :func:`row_columns`.
-    """
-
-    hidden: list[bytes]
     ivs: list[bytes]
     vectors: list[bytes]
     columns: list[bytes]
 
 
-def seal_documents(context: Context, documents: Sequence[NewDocument]) -> list[SealedDocument]:
-    """The rows of each document.
+class Batch:
+    """The chunks of new documents, to be sealed once.
 
     In search mode ``enclave`` the vector, as float16, is sealed before the text, and the columns
     for vector and IV stay empty.
+
+    Args:
+        context: the collection's.
+        documents: drafts under their ids.
 
     Raises:
         BadInput: a vector of the wrong shape or norm, a text that has no UTF-8 form, metadata that
             have no JSON form, or a label that is no text.
     """
-    pending = _Pending()
-    for document in documents:
-        pending.add(context, document)
-    rows: list[StoredRow] = []
-    members: list[tuple[bytes, bytes]] = []
-    for start in range(0, len(pending.ids), _ROWS):
-        _seal(context, pending.part(start, start + _ROWS), rows, members)
-    found, at = [], 0
-    for document in documents:
-        end = at + len(document.draft.chunks)
-        found.append(SealedDocument(rows[at:end], members[at:end]))
-        at = end
-    return found
+
+    def __init__(self, context: Context, documents: Sequence[NewDocument]) -> None:
+        self._context = context
+        self._counts: list[int] = []
+        self._ids: list[bytes] = []
+        self._payloads: list[bytes] = []
+        self._shared: list[_Shared] = []
+        self._digests: dict[bytes, bytes] = {}
+        vectors: list[NDArray[np.float32]] = []
+        for identity, draft in documents:
+            texts = encoded_texts(draft)
+            tags = tuple(label_tags(context, draft.labels))
+            shared = _Shared(tags, draft.expires, row_ending(tags, draft.expires))
+            self._counts.append(len(texts))
+            self._ids += context.row_ids(identity, texts)
+            self._payloads += payloads(identity, draft, texts)
+            self._shared += [shared] * len(texts)
+            vectors += [chunk.vector for chunk in draft.chunks]
+        self._matrix = unit_matrix(vectors, context.profile.dimension) if vectors else None
+
+    def __len__(self) -> int:
+        """How many rows there are."""
+        return len(self._ids)
+
+    def slices(self) -> Iterator[list[StoredRow]]:
+        """All rows, in the order of their ids.
+
+        Ids are keyed hashes: the order on disk must not show which rows belong to one document,
+        nor in which order, and this one also spares the index random access.
+        """
+        order = sorted(range(len(self._ids)), key=self._ids.__getitem__)
+        for start in range(0, len(order), _ROWS):
+            yield self._seal(order[start : start + _ROWS])
+
+    def members(self) -> list[list[tuple[bytes, bytes]]]:
+        """Id and digest of each row of each document in reading order, once all are sealed."""
+        pairs = zip(self._ids, map(self._digests.__getitem__, self._ids), strict=True)
+        return [[next(pairs) for _ in range(count)] for count in self._counts]
+
+    def _seal(self, chosen: list[int]) -> list[StoredRow]:
+        context = self._context
+        ids = [self._ids[at] for at in chosen]
+        inside = [self._payloads[at] for at in chosen]
+        shared = [self._shared[at] for at in chosen]
+        tags, expires, endings = zip(*shared, strict=True)
+        assert self._matrix is not None  # noqa: S101 - there are rows
+        plain = self._matrix[chosen]
+        if context.in_enclave:
+            halves = plain.astype(">f2").view(np.uint8)
+            inside = list(map(bytes.__add__, _lines(halves), inside))
+            ivs, vectors, columns = _no_vectors(len(ids))
+        else:
+            ivs, vectors, columns = _encrypted(context, plain, ids)
+        bound = map(context.binding.joined, ids, columns, endings)
+        nonces, texts = context.text_sealer.seal_many(inside, bound)
+        version, epoch = context.row_version, context.profile.epoch
+        head = digest_head(version, epoch)
+        digests = digests_of(head, columns, nonces, texts, endings)
+        self._digests.update(zip(ids, digests, strict=True))
+        return list(
+            map(
+                StoredRow,
+                *(ids, repeat(version), repeat(epoch), ivs, vectors, nonces, texts, tags, expires),
+            )
+        )
 
 
-def _seal(
-    context: Context,
-    pending: _Pending,
-    rows: list[StoredRow],
-    members: list[tuple[bytes, bytes]],
-) -> None:
-    """Add the rows, and the id and digest of each."""
-    ids, endings = pending.ids, pending.endings
-    version, epoch = repeat(context.row_version), repeat(context.profile.epoch)
-    hidden, ivs, vectors, columns = _vectors(context, pending)
-    inside = (
-        map(bytes.__add__, hidden, pending.payloads) if context.in_enclave else pending.payloads
-    )
-    bound = map(context.binding.joined, ids, columns, endings)
-    nonces, texts = zip(
-        *context.text_sealer.seal_many(zip(inside, bound, strict=True)), strict=True
-    )
-    head = digest_head(context.row_version, context.profile.epoch)
-    digests = map(digest_of, repeat(head), columns, nonces, texts, endings)
-    members += zip(ids, digests, strict=True)
-    rows += map(
-        StoredRow, ids, version, epoch, ivs, vectors, nonces, texts, pending.tags, pending.expires
-    )
+def _no_vectors(count: int) -> _Vectors:
+    none = [b""] * count
+    return _Vectors(none, none, [row_columns(b"", b"")] * count)
 
 
-def _vectors(context: Context, pending: _Pending) -> _Vectors:
-    count = len(pending.ids)
-    if context.in_enclave:
-        plain = unit_matrix(pending.vectors, context.profile.dimension).astype(">f2")
-        none = [b""] * count
-        return _Vectors(_lines(plain.view(np.uint8)), none, none, [row_columns(b"", b"")] * count)
-    sealed = context.cipher.encrypt(pending.vectors, pending.ids)
+def _encrypted(context: Context, plain: NDArray[np.float32], ids: Sequence[bytes]) -> _Vectors:
+    sealed = context.cipher.encrypt(plain, ids)
     halves = sealed.vectors.astype(">f2").view(np.uint8)
     first, second = sealed.ivs.shape[1], halves.shape[1]
-    table = np.empty((count, 4 + first + 4 + second), dtype=np.uint8)
+    table = np.empty((len(ids), 4 + first + 4 + second), dtype=np.uint8)
     table[:, :4] = np.frombuffer(_U32(first), dtype=np.uint8)
     table[:, 4 : 4 + first] = sealed.ivs
     table[:, 4 + first : 8 + first] = np.frombuffer(_U32(second), dtype=np.uint8)
     table[:, 8 + first :] = halves
-    return _Vectors([b""] * count, _lines(sealed.ivs), _lines(halves), _lines(table))
+    columns = _lines(table)
+    return _Vectors(
+        [line[4 : 4 + first] for line in columns],
+        [line[8 + first :] for line in columns],
+        columns,
+    )
 
 
 def _lines(table: NDArray[np.uint8]) -> list[bytes]:

@@ -67,17 +67,17 @@ def _sealed_again(
     tags = tuple(label_tags(context, draft.labels))
     old = [rows[identity] for identity, _ in info.members]
     sealed = context.text_sealer.seal_many(
+        [authenticated(context, row) for row in old],
         (
-            authenticated(context, row),
             context.binding.aad(
                 row_id=row.id, iv=row.iv, vector=row.vector, tags=tags, expires=draft.expires
-            ),
-        )
-        for row in old
+            )
+            for row in old
+        ),
     )
     new = [
         row._replace(nonce=nonce, ciphertext=ciphertext, tags=tags, expires=draft.expires)
-        for row, (nonce, ciphertext) in zip(old, sealed, strict=True)
+        for row, nonce, ciphertext in zip(old, *sealed, strict=True)
     ]
     members = [(row.id, row_digest(row)) for row in new]
     moved = replace(
@@ -87,4 +87,5 @@ def _sealed_again(
         updated=snapshots.now(),
         members=members,
     )
-    changes.add(seal_document(context, moved), new, members)
+    changes.new_rows += new
+    changes.add(seal_document(context, moved), members)

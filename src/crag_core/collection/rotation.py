@@ -214,7 +214,7 @@ class _Run:
             rows.sort(key=attrgetter("id"))
             with self.store.writer() as writer:
                 self._hold(writer)
-                writer.insert_rows(self.new.generation, rows)
+                writer.insert_rows(self.new.generation, [rows])
                 writer.insert_documents(self.new.generation, documents)
                 writer.put_rotation(self.old.identity, record)
             self.progress, self.record = progress, record

@@ -14,7 +14,7 @@ from typing import Any
 from crag_core.collection.context import Context
 from crag_core.errors import IntegrityViolated
 from crag_core.keys import lp
-from crag_core.sealing import row_columns, row_ending
+from crag_core.sealing import NONCE_BYTES, row_columns, row_ending
 from crag_core.store.interface import StoredRow
 
 _DIGEST_LABEL = lp(b"crag/row-digest/v1")
@@ -64,6 +64,23 @@ def row_digests(rows: Sequence[StoredRow]) -> list[bytes]:
 def digest_head(version: int, epoch: int) -> bytes:
     """What the digests of all rows of a format and an epoch begin with."""
     return _DIGEST_LABEL + _NUMBERS(version, epoch)
+
+
+def digests_of(
+    head: bytes,
+    columns: Sequence[bytes],
+    nonces: Sequence[bytes],
+    ciphertexts: Sequence[bytes],
+    endings: Sequence[bytes],
+) -> list[bytes]:
+    """As :func:`digest_of` of each row under one head, with nonces as :class:`Sealer` makes them;
+    faster than one by one.
+    """
+    sha, join, size = hashlib.sha256, b"".join, _U32(NONCE_BYTES)
+    return [
+        sha(join((head, column, size, nonce, _U32(len(text)), text, ending))).digest()
+        for column, nonce, text, ending in zip(columns, nonces, ciphertexts, endings, strict=True)
+    ]
 
 
 def digest_of(head: bytes, columns: bytes, nonce: bytes, ciphertext: bytes, ending: bytes) -> bytes:

@@ -98,18 +98,21 @@ def _seal(
     tags: tuple[bytes, ...],
 ) -> list[StoredRow]:
     hidden, columns, exceptions = _vectors(old, new, opened, ids)
-    sealed = new.text_sealer.seal_many(
+    nonces, texts = new.text_sealer.seal_many(
+        [
+            hidden[at] + _payload(each.content, document, exceptions[at])
+            for at, each in enumerate(opened)
+        ],
         (
-            hidden[at] + _payload(each.content, document, exceptions[at]),
             new.binding.aad(
                 row_id=ids[at],
                 iv=columns[at][0],
                 vector=columns[at][1],
                 tags=tags,
                 expires=each.row.expires,
-            ),
-        )
-        for at, each in enumerate(opened)
+            )
+            for at, each in enumerate(opened)
+        ),
     )
     version, epoch = new.row_version, new.profile.epoch
     return [
@@ -118,7 +121,8 @@ def _seal(
             version,
             epoch,
             *columns[at],
-            *sealed[at],
+            nonces[at],
+            texts[at],
             tags,
             each.row.expires,
         )

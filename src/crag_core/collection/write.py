@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 
 from crag_core import snapshot as snapshots
-from crag_core.collection.batch import NewDocument, seal_documents
+from crag_core.collection.batch import Batch, NewDocument
 from crag_core.collection.context import Context
 from crag_core.collection.documents import (
     DocumentInfo,
@@ -38,13 +38,17 @@ class Changes:
     new_members: list[tuple[bytes, bytes]] = field(default_factory=list)
     checked: bool = False
 
-    def add(
-        self, document: StoredDocument, rows: list[StoredRow], members: list[tuple[bytes, bytes]]
-    ) -> None:
-        """Put a document in with its rows, and the id and digest of each row."""
+    def add(self, document: StoredDocument, members: list[tuple[bytes, bytes]]) -> None:
+        """Put a document in, with the id and digest of each of its rows."""
         self.new_documents.append(document)
-        self.new_rows.extend(rows)
         self.new_members.extend(members)
+
+    def rows(self) -> Iterator[Sequence[StoredRow]]:
+        """The rows to put in, in the order of their ids, which says nothing of their documents."""
+        yield sorted(self.new_rows, key=_ID)
+
+    def seal_documents(self) -> None:
+        """Seal what can be sealed only once all rows are; nothing, unless drafts are put in."""
 
     def remove(self, stored: StoredDocument, info: DocumentInfo) -> None:
         """Take a document out with its rows."""
@@ -53,6 +57,57 @@ class Changes:
 
     def __bool__(self) -> bool:
         return bool(self.old_documents or self.new_documents)
+
+
+class _Drafted(Changes):
+    """Changes that put drafts in, whose rows are sealed while they are written.
+
+    Args:
+        context: the collection's.
+        old: what is taken out.
+        new: drafts by their ids.
+        known: those of them, by id, that take the place of an older version.
+
+    Raises:
+        BadInput: a draft that cannot be stored.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        old: Changes,
+        new: Mapping[bytes, DocumentDraft],
+        known: Mapping[bytes, DocumentInfo],
+    ) -> None:
+        super().__init__(old.old_documents, old.old_members)
+        self._context = context
+        self._new = new
+        self._known = known
+        self._batch = Batch(context, [NewDocument(*each) for each in new.items()])
+
+    def rows(self) -> Iterator[Sequence[StoredRow]]:
+        return self._batch.slices()
+
+    def seal_documents(self) -> None:
+        moment = snapshots.now()
+        for (identity, draft), members in zip(
+            self._new.items(), self._batch.members(), strict=True
+        ):
+            known = self._known.get(identity)
+            info = DocumentInfo(
+                id=row_name(identity),
+                source=draft.source,
+                labels=dict(draft.labels),
+                added=known.added if known is not None else moment,
+                updated=moment,
+                expires=draft.expires,
+                content_tag=draft.content_tag,
+                members=members,
+            )
+            self.add(seal_document(self._context, info), members)
+
+    def __bool__(self) -> bool:
+        return bool(self.old_documents or self._new)
 
 
 def put(context: Context, store: Store, drafts: Sequence[DocumentDraft]) -> list[PutResult]:
@@ -71,7 +126,7 @@ def put(context: Context, store: Store, drafts: Sequence[DocumentDraft]) -> list
         current = context.current(locked, floor)
         refuse_while_rotating(context, writer)
         found = {each.id: each for each in writer.documents_by_id(context.generation, ids)}
-        changes = Changes()
+        old = Changes()
         new: dict[bytes, DocumentDraft] = {}
         known: dict[bytes, DocumentInfo] = {}
         for identity, draft in zip(ids, drafts, strict=True):
@@ -81,13 +136,13 @@ def put(context: Context, store: Store, drafts: Sequence[DocumentDraft]) -> list
                 results.append(PutResult(draft.source, "unchanged", info.chunks))
                 continue
             if stored is not None and info is not None:
-                changes.remove(stored, info)
+                old.remove(stored, info)
                 known[identity] = info
             new[identity] = draft
             results.append(
                 PutResult(draft.source, "updated" if info else "added", len(draft.chunks))
             )
-        _add(context, changes, new, known)
+        changes = _Drafted(context, old, new, known)
         made = commit(context, writer, changes, locked, current) if changes else current
     context.note(made)
     return results
@@ -139,29 +194,6 @@ def _unchanged(known: DocumentInfo, draft: DocumentDraft) -> bool:
     )
 
 
-def _add(
-    context: Context,
-    changes: Changes,
-    new: Mapping[bytes, DocumentDraft],
-    known: Mapping[bytes, DocumentInfo],
-) -> None:
-    """Seal drafts by their ids; ``known`` has those that take the place of an older version."""
-    moment = snapshots.now()
-    sealed = seal_documents(context, [NewDocument(*each) for each in new.items()])
-    for (identity, draft), (rows, members) in zip(new.items(), sealed, strict=True):
-        info = DocumentInfo(
-            id=row_name(identity),
-            source=draft.source,
-            labels=dict(draft.labels),
-            added=known[identity].added if identity in known else moment,
-            updated=moment,
-            expires=draft.expires,
-            content_tag=draft.content_tag,
-            members=members,
-        )
-        changes.add(seal_document(context, info), rows, members)
-
-
 def commit(
     context: Context,
     writer: Writer,
@@ -180,16 +212,15 @@ def commit(
     generation = context.generation
     if not changes.checked:
         old_rows(context, writer, changes)
-    total = context.set_from(locked.state if locked else b"")
-    _apply(total, changes)
     writer.delete_rows(generation, [identity for identity, _ in changes.old_members])
     writer.delete_documents(generation, [document.id for document in changes.old_documents])
-    # In the order of their ids, which are keyed hashes: the order on disk must not show which rows
-    # belong to one document, nor in which order, and this one also spares the index random access.
-    writer.insert_rows(generation, sorted(changes.new_rows, key=_ID))
+    writer.insert_rows(generation, changes.rows())
+    changes.seal_documents()
     writer.insert_documents(generation, sorted(changes.new_documents, key=_ID))
+    total = context.set_from(locked.state if locked else b"")
+    _apply(total, changes)
     made = current.next(
-        rows=current.rows + len(changes.new_rows) - len(changes.old_members),
+        rows=current.rows + len(changes.new_members) - len(changes.old_members),
         documents=current.documents + len(changes.new_documents) - len(changes.old_documents),
         root=total.digest(),
     )

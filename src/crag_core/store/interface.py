@@ -10,7 +10,7 @@ interface checks what comes back. Every method may raise
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -181,8 +181,11 @@ class Writer(Reader, Protocol):
         """The snapshot, held against every other writer until the transaction ends."""
         ...
 
-    def insert_rows(self, generation: Generation, rows: Sequence[StoredRow]) -> None:
-        """Add rows whose ids are not there yet."""
+    def insert_rows(self, generation: Generation, parts: Iterable[Sequence[StoredRow]]) -> None:
+        """Add rows whose ids are not there yet, part by part as they come.
+
+        What is raised in making a part is raised here; the transaction must then end.
+        """
         ...
 
     def delete_rows(self, generation: Generation, ids: Sequence[bytes]) -> int:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
 from psycopg import errors as pg
@@ -25,6 +26,8 @@ from crag_core.store.interface import (
 from crag_core.store.lookup import PostgresLookup
 from crag_core.store.rotations import RotationReads, RotationWrites, retire, wait_for_readers
 from crag_core.store.rowcodec import (
+    COPY_HEADER,
+    COPY_TRAILER,
     DOCUMENT_COLUMNS,
     DOCUMENT_SELECT,
     ROW_COLUMNS,
@@ -126,6 +129,10 @@ class PostgresReader(RotationReads):
                 yield batch
 
 
+class _Abandoned(Exception):
+    """What is copied cannot be made any further."""
+
+
 class PostgresWriter(RotationWrites, PostgresReader):
     """One transaction that changes a collection."""
 
@@ -133,10 +140,13 @@ class PostgresWriter(RotationWrites, PostgresReader):
         """The snapshot, its record locked until the transaction ends."""
         return self._snapshot(_SNAPSHOT_LOCKED, collection)
 
-    def insert_rows(self, generation: Generation, rows: Sequence[StoredRow]) -> None:
-        """COPY rows in."""
-        if rows:
-            self._copy(schema.rows_table(generation), ROW_COLUMNS, encode_rows(rows))
+    def insert_rows(self, generation: Generation, parts: Iterable[Sequence[StoredRow]]) -> None:
+        """COPY rows in; the server takes one part while the next is made."""
+        full = (part for part in parts if part)
+        first = next(full, None)
+        if first is not None:
+            stream = map(encode_rows, chain([first], full))
+            self._copy(schema.rows_table(generation), ROW_COLUMNS, stream)
 
     def delete_rows(self, generation: Generation, ids: Sequence[bytes]) -> int:
         """Remove rows; how many there were."""
@@ -146,7 +156,7 @@ class PostgresWriter(RotationWrites, PostgresReader):
         """COPY documents in."""
         if documents:
             table = schema.documents_table(generation)
-            self._copy(table, DOCUMENT_COLUMNS, encode_documents(documents))
+            self._copy(table, DOCUMENT_COLUMNS, [encode_documents(documents)])
 
     def delete_documents(self, generation: Generation, ids: Sequence[bytes]) -> int:
         """Remove documents; how many there were."""
@@ -161,12 +171,24 @@ class PostgresWriter(RotationWrites, PostgresReader):
             [collection, snapshot.body, snapshot.signature, snapshot.state],
         )
 
-    def _copy(self, table: sql.Identifier, columns: str, stream: bytes) -> None:
+    def _copy(self, table: sql.Identifier, columns: str, parts: Iterable[bytes]) -> None:
         statement = sql.SQL("COPY {table} ({columns}) FROM STDIN (FORMAT BINARY)").format(
             table=table, columns=sql.SQL(columns)
         )
-        with self._connection.cursor() as cursor, cursor.copy(statement) as copy:
-            copy.write(stream)
+        failed: list[BaseException] = []
+        try:
+            with self._connection.cursor() as cursor, cursor.copy(statement) as copy:
+                copy.write(COPY_HEADER)
+                try:
+                    for part in parts:
+                        copy.write(part)
+                except BaseException as error:  # noqa: BLE001 - it is raised again below
+                    # The text of what is raised in here goes to the server and into its log.
+                    failed.append(error)
+                    raise _Abandoned from None
+                copy.write(COPY_TRAILER)
+        except _Abandoned:
+            raise failed[0] from failed[0].__cause__
 
     def _delete(self, table: sql.Identifier, ids: Sequence[bytes]) -> int:
         if not ids:

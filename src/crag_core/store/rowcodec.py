@@ -42,8 +42,10 @@ def _field(value: bytes) -> bytes:
 
 
 def encode_rows(rows: Sequence[StoredRow]) -> bytes:
-    """The rows as one COPY BINARY stream over :data:`ROW_COLUMNS`, header and trailer included."""
-    parts = [COPY_HEADER]
+    """The rows in COPY BINARY over :data:`ROW_COLUMNS`, to stand between :data:`COPY_HEADER` and
+    :data:`COPY_TRAILER`.
+    """
+    parts: list[bytes] = []
     fixed, length = _FIXED.pack, _I32.pack
     plain = _ending((), None)
     for identity, version, epoch, iv, vector, nonce, ciphertext, tags, expires in rows:
@@ -58,20 +60,18 @@ def encode_rows(rows: Sequence[StoredRow]) -> bytes:
             ciphertext,
             _ending(tags, expires) if tags or expires is not None else plain,
         )
-    parts.append(COPY_TRAILER)
     return b"".join(parts)
 
 
 def encode_documents(documents: Sequence[StoredDocument]) -> bytes:
-    """The documents as one COPY BINARY stream over :data:`DOCUMENT_COLUMNS`."""
-    parts = [COPY_HEADER]
+    """The documents in COPY BINARY over :data:`DOCUMENT_COLUMNS`, as :func:`encode_rows`."""
+    parts: list[bytes] = []
     for identity, version, epoch, nonce, ciphertext in documents:
         parts += (
             _FIXED.pack(5, 16, identity, 2, version, 4, epoch, len(nonce)),
             nonce,
             _field(ciphertext),
         )
-    parts.append(COPY_TRAILER)
     return b"".join(parts)
 
 

@@ -131,10 +131,12 @@ def test_payloads_beyond_the_limit_are_bad_input() -> None:
 
 def test_many_are_sealed_in_order_under_nonces_of_their_own() -> None:
     sealer = Sealer(KEY)
-    items = [(b"text %d" % i, b"aad %d" % i) for i in range(200)]
-    sealed = sealer.seal_many(iter(items))
-    assert len({nonce for nonce, _ in sealed}) == 200
-    for (payload, aad), (nonce, ciphertext) in zip(items, sealed, strict=True):
+    payloads, bound = [b"text %d" % i for i in range(200)], [b"aad %d" % i for i in range(200)]
+    nonces, ciphertexts = sealer.seal_many(payloads, iter(bound))
+    assert len(set(nonces)) == 200
+    assert {len(nonce) for nonce in nonces} == {12}
+    assert sealer.seal_many([], iter([])) == ([], [])
+    for payload, aad, nonce, ciphertext in zip(payloads, bound, nonces, ciphertexts, strict=True):
         assert sealer.unseal(nonce, ciphertext, aad) == payload
 
 

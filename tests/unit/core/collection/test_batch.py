@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crag_core.collection import batch
-from crag_core.collection.batch import NewDocument, SealedDocument, seal_documents
+from crag_core.collection.batch import Batch, NewDocument
 from crag_core.collection.context import Context
 from crag_core.collection.drafts import ChunkDraft, DocumentDraft
 from crag_core.collection.labels import label_tags
@@ -23,6 +23,7 @@ from crag_core.keys import lp
 from crag_core.sealing import row_aad
 from support.contexts import DIMENSION, make_context
 from support.database import vector_of
+from support.sealed import SealedDocument, seal_documents
 
 CONTEXT = make_context()
 MODES = {mode: make_context(mode=mode) for mode in ("database", "enclave")}
@@ -146,6 +147,20 @@ def test_how_many_are_sealed_at_once_changes_nothing(
             assert open_row(context, row) == open_row(context, again)
             kept = [vector_part(context, unseal_row(context, each)) for each in (row, again)]
             assert kept[0] == kept[1]
+
+
+@pytest.mark.parametrize("mode", sorted(MODES))
+def test_rows_come_in_the_order_of_their_ids(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch, "_ROWS", 3)
+    texts = [ChunkDraft(str(at), vector_of(str(at), DIMENSION)) for at in range(20)]
+    whole = Batch(
+        MODES[mode], new([DocumentDraft("a", b"", texts), DocumentDraft("b", b"", texts)])
+    )
+    parts = list(whole.slices())
+    ids = [row.id for part in parts for row in part]
+    assert ids == sorted(ids)
+    assert (len(ids), len(whole), {len(part) for part in parts[:-1]}) == (40, 40, {3})
+    assert ids != [identity for members in whole.members() for identity, _ in members]
 
 
 def test_nothing_is_sealed_where_there_is_nothing() -> None:

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from crag_core.collection import profile as profiles
-from crag_core.collection.batch import NewDocument, seal_documents
+from crag_core.collection.batch import NewDocument
 from crag_core.collection.context import Context
 from crag_core.collection.documents import DocumentInfo, open_document, seal_document
 from crag_core.collection.drafts import ChunkDraft, DocumentDraft
@@ -19,6 +19,7 @@ from crag_core.errors import BadInput, IntegrityViolated
 from crag_core.store.interface import StoredRow
 from support.contexts import DIMENSION, make_context
 from support.database import vector_of
+from support.sealed import seal_documents
 
 DOCUMENT = bytes(range(16))
 

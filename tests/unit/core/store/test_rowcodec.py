@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from crag_core.store.interface import StoredDocument, StoredRow
 from crag_core.store.rowcodec import (
+    COPY_HEADER,
+    COPY_TRAILER,
     decode_document,
     decode_row,
     decode_rows,
@@ -44,6 +46,7 @@ documents = st.builds(
 
 def read_copy(stream: bytes) -> list[list[bytes | None]]:
     """A COPY BINARY stream after PostgreSQL's documentation, written apart from the product."""
+    stream = COPY_HEADER + stream + COPY_TRAILER
     assert stream[:11] == b"PGCOPY\n\xff\r\n\0"
     flags, extension = struct.unpack(">II", stream[11:19])
     assert (flags, extension) == (0, 0)
