@@ -11,7 +11,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from crag_core.trustee.local import limits
+from crag_core.attestation.evidence import SampleSource
+from crag_core.errors import Unreachable
+from crag_core.trustee.kbs import KbsClient
+from crag_core.trustee.local import limits, rates
 from crag_core.trustee.local.limits import MAX_BODY, DeadlineProtocol
 from support.poll import until
 from support.trustee import RESOURCE, SECRET, Handshake, Place, kind, measurement, start
@@ -20,6 +23,16 @@ from support.trustee import RESOURCE, SECRET, Handshake, Place, kind, measuremen
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Place]:
     made = start(tmp_path / "trustee")
+    yield made
+    made.trustee.stop()
+
+
+@pytest.fixture
+def patient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    """A Trustee that limits no rates."""
+    for name in ("SESSIONS", "CHALLENGES", "APPRAISALS", "RELEASES"):
+        monkeypatch.setattr(rates, name, (1e6, 10_000))
+    made = start(tmp_path / "patient")
     yield made
     made.trustee.stop()
 
@@ -121,18 +134,57 @@ def test_connections_over_the_limit_are_closed_and_the_others_served(
             assert b"200 OK" in peer.recv(4096)
 
 
-def test_sessions_over_the_limit_are_refused_and_open_ones_kept(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_sessions_over_the_limit_are_refused_and_open_ones_kept(patient: Place) -> None:
+    place = patient
     place.allow(measurement())
     first = Handshake(place.kbs)
     first.auth()
     flood = Handshake(place.kbs)
     replies = [flood.auth() for _ in range(1024)]
     assert replies[-1].status_code == 429
-    assert kind(replies[-1]) == "AttestationError"
+    assert kind(replies[-1]) == "TooManyRequests"
     assert first.attest(measurement()).status_code == 200
     assert first.open(first.resource()) == SECRET
+
+
+def test_a_flood_is_slowed_down_and_leaves_the_attested_and_the_admin_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("SESSIONS", "CHALLENGES", "APPRAISALS"):
+        monkeypatch.setattr(rates, name, (0.001, 4))
+    place = start(tmp_path / "trustee")
+    try:
+        place.allow(measurement())
+        first = Handshake(place.kbs)
+        first.auth()
+        assert first.attest(measurement()).status_code == 200
+        flood = Handshake(place.kbs)
+        opened = [flood.auth().status_code for _ in range(4)]
+        assert opened == [200] * 3 + [429]
+        urls = (f"{place.service}/attestation", f"{place.kbs}/attest")
+        empty = [httpx.post(url, trust_env=False) for url in urls * 2]
+        assert [reply.status_code for reply in empty] == [400, 401, 400, 429]
+        assert empty[-1].headers["retry-after"] == "1"
+        asked = [httpx.post(f"{place.service}/challenge", trust_env=False) for _ in range(5)]
+        assert [reply.status_code for reply in asked] == [200] * 4 + [429]
+        with pytest.raises(Unreachable, match="429"):
+            KbsClient(place.url, SampleSource(measurement())).fetch(RESOURCE)
+        assert first.open(first.resource()) == SECRET
+        with place.admin() as admin:
+            assert admin.list_resources() == [RESOURCE]
+            assert [release.released for release in admin.key_releases()] == [True]
+    finally:
+        place.trustee.stop()
+
+
+def test_rates_recover_with_time_and_never_over_the_burst() -> None:
+    now = [0.0]
+    rate = rates.Rate(2.0, 3, clock=lambda: now[0])
+    assert [rate.take() for _ in range(4)] == [True, True, True, False]
+    now[0] = 0.5
+    assert [rate.take() for _ in range(2)] == [True, False]
+    now[0] = 1000.0
+    assert [rate.take() for _ in range(4)] == [True, True, True, False]
 
 
 def test_logs_hold_nothing_of_a_request(

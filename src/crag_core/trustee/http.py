@@ -28,6 +28,7 @@ TOTAL_SECONDS = 30.0
 MAX_REPLY_BYTES = 8 * 1024 * 1024
 RETRY_PAUSES = (0.3, 1.0)
 _TRANSIENT = frozenset({502, 503, 504})
+_TOO_MANY = 429
 
 
 @dataclass
@@ -182,7 +183,7 @@ class Http:
         """:meth:`request`, tried three times where the server cannot be reached or says so itself.
 
         Only for requests that may be sent twice. A refusal (an error with a ``type``) is returned
-        at once: it would not change.
+        at once: it would not change; but for 429, which says that it may.
 
         Raises:
             Unreachable: the last try failed.
@@ -195,7 +196,8 @@ class Http:
                 if last:
                     raise
             else:
-                if reply.status < 500 or not problem(reply).retryable:
+                later = reply.status >= 500 and problem(reply).retryable
+                if not later and reply.status != _TOO_MANY:
                     return reply
                 if last:
                     raise _unreachable(reply.url, deadline, f"it answers {reply.status}")

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from crag_core.errors import CragError
 from crag_core.trustee.dialects import Server
 from crag_core.trustee.http import Deadline, Http, Reply, problem
 
 PROBE_SECONDS = 15.0
+_TOO_MANY = 429
 
 
 @dataclass(frozen=True)
@@ -33,12 +35,15 @@ class Target:
 
         Raises:
             Unreachable: no answer within 15 s.
+            CragError: the server answers that it is asked too often, which says nothing.
         """
         gateway = f"{self.base.removesuffix('/api')}/api"
         root = self.base if path.startswith("kbs/") else gateway
-        return self.http.request(
-            method, f"{root}/{path}", deadline=Deadline(PROBE_SECONDS), **arguments
-        )
+        url = f"{root}/{path}"
+        reply = self.http.request(method, url, deadline=Deadline(PROBE_SECONDS), **arguments)
+        if reply.status == _TOO_MANY:
+            raise CragError(f"{url} answers that it is asked too often (429)")
+        return reply
 
     @staticmethod
     def absent(reply: Reply) -> bool:

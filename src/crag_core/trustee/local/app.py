@@ -7,7 +7,7 @@ either. Every write and every listing needs the admin's JWT, checked before a bo
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.utils import formatdate
 from time import time
 from typing import Any
@@ -26,7 +26,8 @@ from crag_core.trustee.local.identity import Identity
 from crag_core.trustee.local.kbs import Credentials, Kbs
 from crag_core.trustee.local.limits import BodyTooLarge, Guard, read_body
 from crag_core.trustee.local.posture import STRICT, Posture
-from crag_core.trustee.local.replies import AsRefusal, KbsRefusal, plain
+from crag_core.trustee.local.rates import Rate, Rates
+from crag_core.trustee.local.replies import AsRefusal, KbsRefusal, plain, too_many
 
 COOKIE = "kbs-session-id"
 
@@ -42,6 +43,7 @@ class Parts:
     service: AttestationService
     administration: Administration
     posture: Posture = STRICT
+    rates: Rates = field(default_factory=Rates)
 
 
 def build(parts: Parts) -> Guard:
@@ -102,6 +104,17 @@ def _guarded(endpoint: Endpoint) -> Endpoint:
     return answer
 
 
+def _limited(rate: Rate, endpoint: Endpoint) -> Endpoint:
+    """``endpoint`` for anybody, as often as ``rate`` lets it; refused before a body is read."""
+
+    async def answer(request: Request) -> Response:
+        if not rate.take():
+            raise too_many("requests")
+        return await endpoint(request)
+
+    return _guarded(answer)
+
+
 def _for_admin(parts: Parts, endpoint: Endpoint, *, vendor_open: bool = False) -> Endpoint:
     """``endpoint`` for the admin only, who is recognised before anything is read.
 
@@ -123,7 +136,7 @@ def _for_admin(parts: Parts, endpoint: Endpoint, *, vendor_open: bool = False) -
 
 
 def _kbs_routes(parts: Parts) -> list[Route]:
-    kbs, admin = parts.kbs, parts.administration
+    kbs, admin, rates = parts.kbs, parts.administration, parts.rates
 
     async def auth(request: Request) -> Response:
         session, challenge = await run_in_threadpool(kbs.auth, await read_body(request))
@@ -154,8 +167,8 @@ def _kbs_routes(parts: Parts) -> list[Route]:
 
     return [
         Route("/auth", _guarded(auth), methods=["POST"]),
-        Route("/attest", _guarded(attest), methods=["POST"]),
-        Route("/resource/{name:path}", _guarded(release), methods=["GET"]),
+        Route("/attest", _limited(rates.appraisals, attest), methods=["POST"]),
+        Route("/resource/{name:path}", _limited(rates.releases, release), methods=["GET"]),
         *_admin_routes(
             parts,
             [
@@ -188,6 +201,7 @@ def _kbs_routes(parts: Parts) -> list[Route]:
 
 def _as_routes(parts: Parts) -> list[Route]:
     service, admin, identity = parts.service, parts.administration, parts.identity
+    rates = parts.rates
 
     async def certificate(_request: Request) -> Response:
         if parts.posture.open_administration:
@@ -207,8 +221,8 @@ def _as_routes(parts: Parts) -> list[Route]:
 
     return [
         Route("/certificate", certificate, methods=["GET"]),
-        Route("/challenge", _guarded(challenge), methods=["POST"]),
-        Route("/attestation", _guarded(attestation), methods=["POST"]),
+        Route("/challenge", _limited(rates.challenges, challenge), methods=["POST"]),
+        Route("/attestation", _limited(rates.appraisals, attestation), methods=["POST"]),
         *_admin_routes(
             parts,
             [

@@ -15,7 +15,7 @@ from crag_core.trustee.local.policies import DEFAULT_ID, Policies, UnknownPolicy
 from crag_core.trustee.local.posture import STRICT, Posture, claims_by_own_key
 from crag_core.trustee.local.rego import PolicyError, evaluate
 from crag_core.trustee.local.released import facts_of, tee_pubkey
-from crag_core.trustee.local.replies import KbsRefusal
+from crag_core.trustee.local.replies import KbsRefusal, too_many
 from crag_core.trustee.local.resources import IllegalName, ResourceName, Resources
 from crag_core.trustee.local.sessions import Session, Sessions, TooMany
 from crag_core.trustee.local.tokens import Tokens
@@ -58,8 +58,7 @@ class Kbs:
             refusal = KbsRefusal(401, "AttestationError", f"{AUTH_FAILED}: {error}")
             raise refusal.as_spoken(self.posture.versions[0]) from None
         except TooMany:
-            detail = f"{AUTH_FAILED}: too many sessions are open; try again in five minutes"
-            raise KbsRefusal(429, "AttestationError", detail) from None
+            raise too_many("sessions") from None
         return session, {"nonce": session.nonce, "extra-params": ""}
 
     def attest(self, session_id: str, body: bytes) -> str:

@@ -42,7 +42,13 @@ class KbsRefusal(Exception):
     def response(self) -> Response:
         """The answer in the KBS's shape (it names no content type)."""
         body = {"type": KBS_ERRORS + self.variant, "detail": harmless(self.detail)}
-        return Response(json.dumps(body), status_code=self.status)
+        headers = {"retry-after": "1"} if self.status == 429 else None
+        return Response(json.dumps(body), status_code=self.status, headers=headers)
+
+
+def too_many(what: str) -> KbsRefusal:
+    """The refusal of somebody who comes too often; trying again later may help."""
+    return KbsRefusal(429, "TooManyRequests", f"Too many {what}; try again later.")
 
 
 class AsRefusal(Exception):

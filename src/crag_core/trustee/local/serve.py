@@ -21,6 +21,7 @@ import uvicorn
 from crag_core.attestation.anchors import PINNED, Anchors
 from crag_core.errors import CragError, UsageError
 from crag_core.trustee.local import identity as identities
+from crag_core.trustee.local import rates
 from crag_core.trustee.local.administration import Administration
 from crag_core.trustee.local.app import Parts, build
 from crag_core.trustee.local.appraiser import Appraiser
@@ -46,6 +47,7 @@ from crag_core.trustee.local.posture import (
     claim_for_vendor_defaults,
     refuse_vendor_folder,
 )
+from crag_core.trustee.local.rates import Rate
 from crag_core.trustee.local.reference_values import ReferenceValues
 from crag_core.trustee.local.resources import Resources
 from crag_core.trustee.local.sessions import Sessions
@@ -227,7 +229,15 @@ def _parts(folder: Folder, identity: identities.Identity, settings: Settings) ->
     appraiser = Appraiser(verifiers, policies, references)
     return Parts(
         identity=identity,
-        kbs=Kbs(Sessions(), appraiser, tokens, resources, policies, audit, posture),
+        kbs=Kbs(
+            Sessions(rate=Rate(*rates.SESSIONS)),
+            appraiser,
+            tokens,
+            resources,
+            policies,
+            audit,
+            posture,
+        ),
         service=AttestationService(appraiser, Challenges(), tokens),
         administration=Administration(
             resources, policies, references, audit, AuditLog(folder), identity.admin_id

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from crag_core.trustee.local.dialect import NONCE_BYTES, Opening, Version, challenge
+from crag_core.trustee.local.rates import Rate
 
 LIFETIME = 300.0
 MAX_SESSIONS = 1024
 
 
 class TooMany(Exception):
-    """As many sessions are open as this server keeps."""
+    """As many sessions are open as this server keeps, or they are opened too fast."""
 
 
 @dataclass
@@ -44,10 +45,12 @@ class Sessions:
         *,
         lifetime: float = LIFETIME,
         limit: int = MAX_SESSIONS,
+        rate: Rate | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.lifetime = lifetime
         self._limit = limit
+        self._rate = rate
         self._clock = clock
         self._lock = threading.Lock()
         self._open: dict[str, Session] = {}
@@ -56,8 +59,10 @@ class Sessions:
         """A new session with a fresh nonce.
 
         Raises:
-            TooMany: the limit is reached; open sessions are never dropped for new ones.
+            TooMany: a limit is reached; open sessions are never dropped for new ones.
         """
+        if self._rate is not None and not self._rate.take():
+            raise TooMany
         nonce = challenge(secrets.token_bytes(NONCE_BYTES))["nonce"]
         now = self._clock()
         session = Session(
