@@ -2,7 +2,7 @@
 
 Symbolic links inside a folder are not followed: a folder that somebody else fills must not be able
 to pull other files of this machine in. Hidden files are left out. Anything but a regular file is
-refused before it is opened for long.
+refused before it is opened for long. What is not entered is given too, so that it is reported.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from crag_owner.parsing.interface import Unreadable
 
 MIB = 1024 * 1024
 _BLOCK = 256 * 1024
+_LINKED = "is a symbolic link inside the folder; name the file itself"
 
 
 @dataclass(frozen=True)
@@ -30,12 +31,16 @@ class Limits:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A file to read, what the collection calls it, and how many bytes it had when it was found."""
+    """A file to read, what the collection calls it, and how many bytes it had when it was found.
+
+    ``refused``: why it is not to be read. ``folder``: it is a folder that was not entered.
+    """
 
     path: Path
     source: str
-    linked: bool = False
+    refused: str = ""
     size: int = 0
+    folder: bool = False
 
 
 def source_name(path: Path, named: Path, base: Path | None = None) -> str:
@@ -44,30 +49,51 @@ def source_name(path: Path, named: Path, base: Path | None = None) -> str:
     Without ``base``: from the current folder if the file lies below it, otherwise from the folder
     that holds what was named.
     """
-    absolute = Path(os.path.abspath(path))  # noqa: PTH100 - must not resolve links
-    named = Path(os.path.abspath(named))  # noqa: PTH100
-    for anchor in (base.absolute() if base else Path.cwd(), named.parent):
+    absolute = _absolute(path)
+    for anchor in (_absolute(base or Path()), _absolute(named).parent):
         if absolute.is_relative_to(anchor) and absolute != anchor:
             return absolute.relative_to(anchor).as_posix()
     return absolute.as_posix()
 
 
+def source_prefix(folder: Path, base: Path | None = None) -> str:
+    """What the sources of all files below a folder begin with; nothing if it is the base itself."""
+    if _absolute(folder) == _absolute(base or Path()):
+        return ""
+    return source_name(folder, folder, base) + "/"
+
+
+def _absolute(path: Path) -> Path:
+    return Path(os.path.abspath(path))  # noqa: PTH100 - must not resolve links
+
+
 def find(named: Iterable[Path], base: Path | None = None) -> Iterator[Candidate]:
     """Every file that ``named`` means, folders walked in sorted order.
 
-    A name that does not exist is given too: reading it says what is wrong with it.
+    A name that does not exist is given too: reading it says what is wrong with it. So is a folder
+    that is a link or cannot be listed.
     """
     for path in named:
         if not path.is_dir():
             yield Candidate(path, source_name(path, path, base), size=_size(path)[0])
             continue
-        for folder, folders, names in os.walk(path):
+        failed: list[OSError] = []
+        for folder, folders, names in os.walk(path, onerror=failed.append):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
+            for name in folders:
+                found = Path(folder) / name
+                if found.is_symlink():
+                    yield Candidate(found, source_name(found, path, base), _LINKED, folder=True)
             for name in sorted(names):
                 if not name.startswith("."):
                     found = Path(folder) / name
                     size, linked = _size(found, follow=False)
-                    yield Candidate(found, source_name(found, path, base), linked, size)
+                    refused = _LINKED if linked else ""
+                    yield Candidate(found, source_name(found, path, base), refused, size)
+        for error in failed:
+            found = Path(error.filename)
+            why = f"is a folder that cannot be listed: {error.strerror}"
+            yield Candidate(found, source_name(found, path, base), why, folder=True)
 
 
 def _size(path: Path, *, follow: bool = True) -> tuple[int, bool]:
@@ -108,13 +134,13 @@ def read(candidate: Candidate, limits: Limits | None = None) -> bytes:
     """The bytes of a file; memory stays within the limits whatever the file's size.
 
     Raises:
-        Unreadable: a link inside a folder, no regular file, not readable, empty, over the limit.
+        Unreadable: refused already, no regular file, not readable, empty, over the limit.
     """
     limits = limits or Limits()
     if not is_unicode(candidate.source):
         raise Unreadable("has a name that is not UTF-8")
-    if candidate.linked:
-        raise Unreadable("is a symbolic link inside the folder; name the file itself")
+    if candidate.refused:
+        raise Unreadable(candidate.refused)
     try:
         # Not blocking: a pipe must not hold the run up before it is seen to be one.
         descriptor = os.open(candidate.path, os.O_RDONLY | os.O_NONBLOCK)

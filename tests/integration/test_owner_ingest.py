@@ -145,6 +145,30 @@ def test_sync_leaves_other_folders_and_unreadable_files_alone(owner: Owner) -> N
     assert len(owner.ok("list")["documents"]) == 3
 
 
+def test_sync_of_the_current_folder_removes_what_vanished_from_it(owner: Owner) -> None:
+    _write(owner.work, a="One text.", b="Two texts.")
+    owner.ok("ingest", ".")
+    (owner.work / "b.txt").unlink()
+    done = owner.run("ingest", ".", "--sync", "--json", "--events")
+    assert done.json["documents"]["removed"] == 1
+    events = [json.loads(line) for line in done.err.splitlines()]
+    assert {"event": "document", "source": "b.txt", "status": "removed"} in events
+    assert [d["source"] for d in owner.ok("list")["documents"]] == ["a.txt"]
+
+
+def test_sync_leaves_what_lies_below_a_folder_that_it_cannot_enter(owner: Owner) -> None:
+    docs = _write(owner.work / "docs", a="One text.")
+    _write(docs / "law", b="Two texts.")
+    owner.ok("ingest", "docs")
+    shutil.move(docs / "law", owner.work / "law")
+    (docs / "law").symlink_to(owner.work / "law")
+    report = owner.ok("ingest", "docs", "--sync")
+    assert (report["documents"]["removed"], report["documents"]["failed"]) == (0, 1)
+    assert report["failures"][0]["path"] == "docs/law"
+    (docs / "law").unlink()
+    assert owner.ok("ingest", "docs", "--sync")["documents"]["removed"] == 1
+
+
 def test_bad_files_are_named_and_left_out_and_the_rest_goes_in(owner: Owner) -> None:
     docs = _write(owner.work / "docs", good="Good text.", empty=" \n")
     (docs / "latin.txt").write_bytes("café".encode("latin-1"))

@@ -65,6 +65,9 @@ class Admission:
         labels: of this run.
         expiry: of this run.
         limits: for reading.
+
+    ``unseen`` has the sources of the folders that could not be entered: what lies below them is
+    not known.
     """
 
     def __init__(self, target: Target, labels: Labels, expiry: Expiry, limits: Limits) -> None:
@@ -74,6 +77,7 @@ class Admission:
         self._limits = limits
         # Some hundred bytes for each file: all that grows with the number of files.
         self._seen: dict[str, str] = {}
+        self.unseen: list[str] = []
 
     @property
     def sources(self) -> KeysView[str]:
@@ -99,6 +103,8 @@ class Admission:
 
     def _task(self, number: int, candidate: Candidate) -> Task:
         path = os.fspath(candidate.path)
+        if candidate.folder:
+            self.unseen.append(candidate.source)
         other = self._seen.get(candidate.source)
         if other is None:
             # One text for both where a file is called by its path.
@@ -133,6 +139,8 @@ class Admission:
         if task.refused is not None:
             raise task.refused
         candidate = task.candidate
+        if candidate.refused:
+            raise Unreadable(candidate.refused)
         parser = parser_for(candidate.path)
         if parser is None and not candidate.path.is_dir() and candidate.path.exists():
             raise Unreadable(

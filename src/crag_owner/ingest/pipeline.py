@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 
 from crag_core.collection import (
     ChunkDraft,
-    Collection,
     DocumentDraft,
     LabelDraft,
     PutResult,
@@ -127,6 +126,25 @@ class Pipeline:
     def sources(self) -> Sized[str]:
         """Sources of all files taken, readable or not."""
         return self.admission.sources
+
+    def vanished(self, prefixes: Iterable[str]) -> Iterator[tuple[str, str]]:
+        """Id and source of the documents below ``prefixes`` whose file is gone.
+
+        Nothing is known of files below a folder that could not be entered: they are not gone.
+        """
+        collection = self.target.collection
+        if collection is None:
+            return
+        below = tuple(prefixes)
+        unseen = tuple(f"{folder}/" for folder in self.admission.unseen)
+        for document in collection.documents():
+            source = document.source
+            if (
+                source.startswith(below)
+                and source not in self.admission.sources
+                and not source.startswith(unseen)
+            ):
+                yield document.id, source
 
     def run(self, corpus: Corpus) -> None:
         """Take all files; those that cannot be read are reported and left out.
@@ -377,11 +395,3 @@ class Pipeline:
 
 def _draft(chunk: Chunk, vector: NDArray[np.float32]) -> ChunkDraft:
     return ChunkDraft(text=chunk.text, vector=vector, page=chunk.page, heading=chunk.heading)
-
-
-def vanished(collection: Collection, prefixes: Iterable[str], kept: Sized[str]) -> Iterator[str]:
-    """Ids of the documents whose source is below one of ``prefixes`` but not in ``kept``."""
-    below = tuple(f"{prefix}/" if prefix else "" for prefix in prefixes)
-    for document in collection.documents():
-        if document.source.startswith(below) and document.source not in kept:
-            yield document.id

@@ -13,8 +13,8 @@ from crag_core.errors import BadInput
 from crag_core.snapshot import Anchor
 from crag_core.store.interface import Store
 from crag_core.store.options import DatabaseSettings, open_store
-from crag_owner.files import Corpus, source_name
-from crag_owner.ingest.pipeline import Pipeline, vanished
+from crag_owner.files import Corpus, source_prefix
+from crag_owner.ingest.pipeline import Pipeline
 from crag_owner.ingest.preparing import LocalPreparation, Preparation
 from crag_owner.ingest.report import IngestReport
 from crag_owner.ingest.request import IngestRequest
@@ -119,14 +119,13 @@ def _remove_vanished(pipeline: Pipeline, request: IngestRequest) -> None:
     collection = pipeline.target.collection
     if collection is None:
         return
-    prefixes = [
-        "" if source == "." else source
-        for source in (source_name(folder, folder, request.base) for folder in request.folders)
-    ]
-    gone = list(vanished(collection, prefixes, pipeline.sources))
+    gone = list(pipeline.vanished(source_prefix(each, request.base) for each in request.folders))
     for start in range(0, 0 if pipeline.dry_run else len(gone), REMOVED_AT_ONCE):
-        collection.remove_documents(gone[start : start + REMOVED_AT_ONCE])
+        part = gone[start : start + REMOVED_AT_ONCE]
+        collection.remove_documents([name for name, _ in part])
         pipeline.target.anchors.save(collection)
+        for _, source in part:
+            pipeline.console.event("document", source=source, status="removed")
     pipeline.report.documents["removed"] += len(gone)
 
 

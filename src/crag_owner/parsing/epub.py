@@ -28,7 +28,7 @@ _PAGES = ("application/xhtml+xml", "text/html", "application/x-dtbook+xml")
 class EpubParser:
     """``.epub``: headings are the book's title and the chapter's own."""
 
-    name = "epub/1"
+    name = "epub/2"
     suffixes = (".epub",)
     modules = ("lxml.etree",)
 

@@ -43,7 +43,7 @@ def split_html(page: str, title: str = "") -> list[Section]:
     """The sections of a page, below ``title`` and the path of h1 to h6.
 
     Raises:
-        Unreadable: no element in it.
+        Unreadable: as :func:`parse_page`.
     """
     root = parse_page(page)
     sections = SectionBuilder(title)
@@ -55,17 +55,24 @@ def parse_page(page: str) -> _Element:
     """The tree of a page; entities are HTML's own, nothing is fetched.
 
     Raises:
-        Unreadable: no element in it.
+        Unreadable: no element in it, or elements nested deeper than libxml2 goes (2048).
     """
     from lxml import etree
 
+    # Otherwise a picture of 10 MB within the page would end it; the sandbox sets the limits.
     parser = etree.HTMLParser(
-        encoding="utf-8", no_network=True, huge_tree=False, remove_comments=True, remove_pis=True
+        encoding="utf-8", no_network=True, huge_tree=True, remove_comments=True, remove_pis=True
     )
     try:
         root = etree.fromstring(page.encode("utf-8", "replace"), parser)
     except etree.LxmlError:
         raise Unreadable("is no HTML") from None
+    # It stops there, and gives what came before without a word.
+    if fatal := parser.error_log.filter_from_fatals():
+        deep = "depth" in fatal[0].message
+        raise Unreadable(
+            "is nested too deeply" if deep else "is HTML that cannot be read to its end"
+        )
     if root is None:
         raise Unreadable("is empty")
     return root
@@ -171,7 +178,7 @@ def _is_hidden(element: Any) -> bool:
 class HtmlParser:
     """``.html``: one section for each heading that has text below it."""
 
-    name = "html/1"
+    name = "html/2"
     suffixes = (".html", ".htm", ".xhtml")
     modules = ("lxml.etree",)
 

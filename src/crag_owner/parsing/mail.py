@@ -24,7 +24,7 @@ _MAX_PARTS = 500
 class MailParser:
     """``.eml``, and ``.mht`` pages, which are mails to nobody."""
 
-    name = "eml/1"
+    name = "eml/2"
     suffixes = (".eml", ".mht", ".mhtml")
     modules = (
         "crag_owner.parsing.registry", "lxml.etree", "email.*",
@@ -48,7 +48,7 @@ def _message(data: bytes) -> EmailMessage:
     policy = email.policy.default
     try:
         message = email.message_from_bytes(data, policy=policy)
-    except MemoryError:
+    except (MemoryError, RecursionError):
         raise
     except Exception as error:  # noqa: BLE001 - the standard library's own parser raises many kinds
         raise Unreadable(f"is no mail ({type(error).__name__})") from None

@@ -10,7 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crag_owner.files import MIB, Candidate, Corpus, Limits, find, read, source_name
+from crag_owner.files import (
+    MIB,
+    Candidate,
+    Corpus,
+    Limits,
+    find,
+    read,
+    source_name,
+    source_prefix,
+)
 from crag_owner.parsing import Unreadable
 
 
@@ -42,6 +51,51 @@ def test_a_document_is_named_from_the_current_folder_or_from_what_was_named(
     assert source_name(file, docs) == "docs/sub/x.md"
     assert source_name(file, docs, docs) == "sub/x.md"
     assert source_name(file, docs, elsewhere) == "docs/sub/x.md"
+
+
+def test_what_lies_below_a_folder_begins_with_its_name_or_nothing_below_the_base(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    monkeypatch.chdir(docs)
+    for folder, base, prefix in (
+        (Path(), None, ""),
+        (docs, None, ""),
+        (docs, docs, ""),
+        (docs, tmp_path, "docs/"),
+        (Path(), Path(".."), "docs/"),
+        (docs / "law", None, "law/"),
+        (docs, Path("../other"), "docs/"),
+    ):
+        assert source_prefix(folder, base) == prefix
+        assert source_name(folder / "a.txt", folder, base) == f"{prefix}a.txt"
+
+
+def test_folders_that_are_links_or_cannot_be_listed_are_given_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a/x.txt", "b/y.txt", "b/.git/z.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x")
+    (tmp_path / "c").symlink_to(tmp_path / "a")
+    (tmp_path / ".d").symlink_to(tmp_path / "a")
+    real = os.scandir
+
+    def scandir(path: str) -> object:
+        if Path(path).name == "b":
+            raise PermissionError(13, "Permission denied", path)
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    found = list(find([tmp_path], tmp_path))
+    assert [(each.source, each.folder) for each in found] == [
+        ("c", True), ("a/x.txt", False), ("b", True),
+    ]  # fmt: skip
+    with pytest.raises(Unreadable, match="symbolic link inside the folder"):
+        read(found[0])
+    with pytest.raises(Unreadable, match="folder that cannot be listed: Permission denied"):
+        read(found[2])
 
 
 @pytest.mark.parametrize("content", [b"", b" \n\t\r\n"])
@@ -113,7 +167,7 @@ def test_a_corpus_counts_files_and_bytes_and_is_walked_again(tmp_path: Path) -> 
     corpus = Corpus.of([tmp_path, tmp_path / "a.txt", tmp_path / "missing.txt"], tmp_path)
     assert (corpus.files, corpus.size) == (5, 14)
     for _ in range(2):
-        assert [(each.source, each.size, each.linked) for each in corpus] == [
+        assert [(each.source, each.size, bool(each.refused)) for each in corpus] == [
             ("a.txt", 4, False), ("link.txt", 0, True), ("b/c.txt", 6, False),
             ("a.txt", 4, False), ("missing.txt", 0, False),
         ]  # fmt: skip

@@ -230,6 +230,33 @@ def test_mail_names_itself_and_opens_its_attachments() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "middle",
+    [
+        "<div>" * 1000 + "deep" + "</div>" * 1000,
+        f'<img alt="deep" src="data:image/png;base64,{"A" * 12_000_000}">',
+        "<p>deep</p>" + "word " * 2_500_000,
+    ],
+    ids=["nested", "picture", "long"],
+)
+def test_html_is_read_to_its_end(middle: str) -> None:
+    page = f"<p>before</p>{middle}<p>after</p>"
+    (section,) = _parse("a.html", page.encode()).sections
+    words = section.text.split()
+    assert (words[0], words[1], words[-1]) == ("before", "deep", "after")
+
+
+def test_html_that_cannot_be_read_to_its_end_is_refused() -> None:
+    page = "<p>before</p>" + "<div>" * 5000 + "deep" + "</div>" * 5000 + "<p>after</p>"
+    for name, data in (
+        ("a.html", page.encode()),
+        ("a.epub", documents.epub("B", ["<p>First</p>", page])),
+        ("a.eml", documents.eml("S", "", html=page)),
+    ):
+        with pytest.raises(Unreadable, match="is nested too deeply"):
+            _parse(name, data)
+
+
 def test_mail_of_html_only_is_read_and_a_bad_attachment_is_named() -> None:
     page = "<h1>Offer</h1><p>Buy 茶</p>"
     parsed = _parse("a.eml", documents.eml("S", "", html=page))
