@@ -1,4 +1,8 @@
-"""What the admin may do: resources, policies, reference values. Each act is in the audit log."""
+"""What the admin may do: resources, policies, reference values. Each act is in the audit log.
+
+An act is recorded once it is known to be possible and before it happens: one that cannot be
+recorded (a full disk) does not happen, and one that then fails stands in the log all the same.
+"""
 
 from __future__ import annotations
 
@@ -53,9 +57,10 @@ class Administration:
             KbsRefusal: an illegal name, or none there.
         """
         name = _name(path)
-        self._record("resource-deleted", resource=str(name))
-        if not self.resources.delete(name):
+        if name not in self.resources.names():
             raise KbsRefusal(404, "PluginInternalError", "Plugin internal error: no such resource")
+        self._record("resource-deleted", resource=str(name))
+        self.resources.delete(name)
 
     def list_resources(self) -> list[dict[str, str]]:
         """Names of all resources, in the KBS's shape."""
@@ -95,10 +100,11 @@ class Administration:
         scope = str(scopes[0]) if scopes else ""
         policy = _policy(_object(body))
         try:
+            self.policies.check_resource_policy(policy, scope)
+            self._record("resource-policy-set", scope=scope, sha384=digest(policy))
             self.policies.set_resource_policy(policy, scope)
         except (PolicyError, UnknownPolicy) as error:
             raise KbsRefusal(400, "PolicyEngine", f"Policy engine error: {error}") from None
-        self._record("resource-policy-set", scope=scope, sha384=digest(policy))
 
     def delete_resource_policy(self, scope: str) -> None:
         """Delete the resource policy of a scope; what it covered falls to the next wider one.
@@ -106,11 +112,11 @@ class Administration:
         Raises:
             KbsRefusal: there is none.
         """
-        try:
-            self.policies.delete_resource_policy(scope)
-        except UnknownPolicy as error:
-            raise KbsRefusal(404, "PolicyEngine", f"Policy engine error: {error}") from None
+        if scope not in self.policies.scopes():
+            detail = "Policy engine error: this part has no resource policy of its own"
+            raise KbsRefusal(404, "PolicyEngine", detail)
         self._record("resource-policy-deleted", scope=scope)
+        self.policies.delete_resource_policy(scope)
 
     def attestation_policy(self, policy_id: str) -> str:
         """The attestation policy of an id, base64url.
@@ -138,13 +144,14 @@ class Administration:
             KbsRefusal: malformed, or a policy that cannot be used.
         """
         request = _object(body)
-        policy_id = request.get("policy_id", DEFAULT_ID)
+        policy_id = str(request.get("policy_id", DEFAULT_ID))
         policy = _policy(request)
         try:
-            self.policies.set_attestation_policy(str(policy_id), policy)
+            self.policies.check_attestation_policy(policy_id, policy)
+            self._record("attestation-policy-set", policy_id=policy_id, sha384=digest(policy))
+            self.policies.set_attestation_policy(policy_id, policy)
         except (PolicyError, UnknownPolicy) as error:
             raise KbsRefusal(400, "SetPolicy", f"Set policy error: {error}") from None
-        self._record("attestation-policy-set", policy_id=policy_id, sha384=digest(policy))
 
     def delete_attestation_policy(self, policy_id: str) -> None:
         """Delete an attestation policy.
@@ -153,10 +160,11 @@ class Administration:
             KbsRefusal: there is none, or it is ``default``.
         """
         try:
+            self.policies.check_deletion(policy_id)
+            self._record("attestation-policy-deleted", policy_id=policy_id)
             self.policies.delete_attestation_policy(policy_id)
         except UnknownPolicy as error:
             raise KbsRefusal(400, "DeletePolicy", f"Delete policy error: {error}") from None
-        self._record("attestation-policy-deleted", policy_id=policy_id)
 
     def reference_values(self) -> dict[str, list[str]]:
         """All reference values by name."""
@@ -172,8 +180,8 @@ class Administration:
             found = read_message(_object(body).get("message"), time.time())
         except Malformed as error:
             raise KbsRefusal(400, "RVPSConfiguration", f"Reference values: {error}") from None
-        self.references.register(found.values, found.expires)
         self._record("reference-values-set", values=found.values, expires=found.expires)
+        self.references.register(found.values, found.expires)
 
     def reference_value_expiries(self) -> dict[str, int]:
         """When each name's reference values expire, in unix seconds."""
@@ -185,9 +193,10 @@ class Administration:
         Raises:
             KbsRefusal: no such name.
         """
-        if not self.references.delete(name):
+        if name not in self.references.expiries():
             raise KbsRefusal(404, "RVPSConfiguration", "Reference values: no such name")
         self._record("reference-value-deleted", name=name)
+        self.references.delete(name)
 
     def resource_requests(self, query: Mapping[str, str]) -> dict[str, Any]:
         """Releases and refusals, newest first: ``{"data": [...], "total", "broken_at"}``.

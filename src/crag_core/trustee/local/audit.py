@@ -16,6 +16,7 @@ from crag_core.trustee.local.folder import Folder
 FILE = "audit.jsonl"
 # Refusals cost an attacker little; past this size only releases and the admin's acts are written.
 REFUSALS_UP_TO = 64 * 1024 * 1024
+_WINDOW = 64 * 1024
 
 
 class Audit:
@@ -52,8 +53,14 @@ class Audit:
         """
         if size == 0:
             return "", False
+        window = _WINDOW
         with self._folder.path(FILE).open("rb") as stream:
-            stream.seek(max(0, size - 65536))
-            lines = stream.read().split(b"\n")
-        torn = lines[-1] != b""
-        return hashlib.sha256(lines[-1] if torn else lines[-2]).hexdigest(), torn
+            while True:
+                stream.seek(max(0, size - window))
+                before, _, tail = stream.read().removesuffix(b"\n").rpartition(b"\n")
+                if before or window >= size:
+                    break
+                window *= 8  # the admin's acts can be long
+            stream.seek(size - 1)
+            torn = stream.read(1) != b"\n"
+        return hashlib.sha256(tail).hexdigest(), torn

@@ -84,17 +84,28 @@ class Policies:
         paths = (path.relative_to(root) for path in root.rglob("*.rego"))
         return sorted(_scope_of(PurePosixPath(path)) for path in paths)
 
-    def set_resource_policy(self, policy: str, scope: str = "") -> None:
-        """Replace the resource policy of a scope.
+    @staticmethod
+    def check_resource_policy(policy: str, scope: str = "") -> None:
+        """Refuse a resource policy that cannot be set.
 
         Raises:
-            UnknownPolicy: the scope is not one, or there are too many.
+            UnknownPolicy: the scope is not one.
             PolicyError: it cannot be evaluated, or ``allow`` is no boolean, or it allows a token
                 that claims nothing.
         """
         found = evaluate(policy, ["allow"], {}, {"resource-path": "resource/a/b/c"})
         if found.get("allow", False) is not False:
             raise PolicyError("the policy releases resources to a workload that claims nothing")
+        if scope:
+            _scoped(scope)
+
+    def set_resource_policy(self, policy: str, scope: str = "") -> None:
+        """Replace the resource policy of a scope.
+
+        Raises:
+            UnknownPolicy, PolicyError: as :meth:`check_resource_policy`, or there are too many.
+        """
+        self.check_resource_policy(policy, scope)
         path = _scoped(scope) if scope else (RESOURCE_FILE,)
         with self._folder.writing() as writer:
             if scope and scope not in (known := self.scopes()) and len(known) >= MAX_SCOPES:
@@ -127,15 +138,25 @@ class Policies:
             return self._shipped(_CLASSES[device])
         raise UnknownPolicy("no attestation policy has this id")
 
+    @staticmethod
+    def check_attestation_policy(policy_id: str, policy: str) -> None:
+        """Refuse an attestation policy that cannot be set.
+
+        Raises:
+            UnknownPolicy: the id is not a name.
+            PolicyError: it cannot be evaluated.
+        """
+        _checked(policy_id)
+        evaluate(policy, (*CLAIMS, UPSTREAM), {}, {"reference": {}})
+
     def set_attestation_policy(self, policy_id: str, policy: str) -> None:
         """Replace the attestation policy of an id.
 
         Raises:
-            UnknownPolicy: the id is not a name, or there are too many.
-            PolicyError: it cannot be evaluated.
+            UnknownPolicy, PolicyError: as :meth:`check_attestation_policy`, or there are too many.
         """
-        name = f"{_checked(policy_id)}.rego"
-        evaluate(policy, (*CLAIMS, UPSTREAM), {}, {"reference": {}})
+        self.check_attestation_policy(policy_id, policy)
+        name = f"{policy_id}.rego"
         with self._folder.writing() as writer:
             if policy_id not in (known := self.attestation_ids()) and len(known) >= MAX_IDS:
                 raise UnknownPolicy(f"there are {MAX_IDS} attestation policies already")
@@ -147,12 +168,17 @@ class Policies:
         Raises:
             UnknownPolicy: there is none, or it is ``default``.
         """
-        name = f"{_checked(policy_id)}.rego"
-        if policy_id == DEFAULT_ID:
-            raise UnknownPolicy("the policy 'default' cannot be deleted, only replaced")
+        self.check_deletion(policy_id)
         with self._folder.writing() as writer:
-            if not writer.remove(ATTESTATION_FOLDER, name):
+            if not writer.remove(ATTESTATION_FOLDER, f"{policy_id}.rego"):
                 raise UnknownPolicy("no attestation policy has this id")
+
+    def check_deletion(self, policy_id: str) -> None:
+        """Refuse an attestation policy that cannot be deleted; raises as the deletion."""
+        if _checked(policy_id) == DEFAULT_ID:
+            raise UnknownPolicy("the policy 'default' cannot be deleted, only replaced")
+        if self._folder.read(ATTESTATION_FOLDER, f"{policy_id}.rego") is None:
+            raise UnknownPolicy("no attestation policy has this id")
 
     def attestation_ids(self) -> list[str]:
         """Every id that has a policy, sorted."""

@@ -10,6 +10,7 @@ import pytest
 
 from crag_core.trustee.local import audit
 from crag_core.trustee.local.audit import Audit
+from crag_core.trustee.local.audit_log import AuditLog
 from crag_core.trustee.local.folder import Folder
 
 
@@ -48,3 +49,18 @@ def test_refusals_cannot_fill_the_disk_and_releases_are_always_written(
     assert refused < 5
     Audit(folder).record("released")
     assert len(lines(folder)) == refused + 1
+
+
+@pytest.mark.parametrize("size", [10, 65_400, 65_536, 70_000, 600_000])
+def test_the_chain_holds_over_long_lines(tmp_path: Path, size: int) -> None:
+    folder = Folder(tmp_path / "t")
+    for length in (size, 1, size, size):
+        Audit(folder).record("reference-values-set", values="x" * length)
+    assert AuditLog(folder).broken_at() is None
+    with folder.path("audit.jsonl").open("ab") as stream:
+        stream.write(b"y" * size)
+    Audit(folder).record("released")
+    assert AuditLog(folder).broken_at() is None
+    raw = folder.path("audit.jsonl").read_bytes()
+    folder.path("audit.jsonl").write_bytes(raw.replace(b'"values":"xx', b'"values":"yx', 1))
+    assert AuditLog(folder).broken_at() == 2
