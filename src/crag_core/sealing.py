@@ -160,6 +160,13 @@ class RowBinding:
         start = self._before_id if len(row_id) == 16 else self._prefix + _U32(len(row_id))
         return b"".join((start, row_id, columns, ending))
 
+    def joined_all(
+        self, row_ids: Sequence[bytes], columns: Sequence[bytes], endings: Sequence[bytes]
+    ) -> list[bytes]:
+        """As :meth:`joined` of each row, whose id has 16 bytes; faster than one by one."""
+        start, join = self._before_id, b"".join
+        return [join((start, *parts)) for parts in zip(row_ids, columns, endings, strict=True)]
+
 
 def row_columns(iv: bytes, vector: bytes) -> bytes:
     """IV and vector as associated data and digest hold them: ``lp(iv) || lp(vector)``."""

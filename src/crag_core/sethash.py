@@ -106,8 +106,12 @@ class SetHash:
 
     def _digests(self, elements: Iterable[bytes]) -> list[bytes]:
         macs, made = self._macs, []
+        size, fresh = -1, None
         for element in elements:
-            mac = macs[len(element)].copy()
+            if len(element) != size or fresh is None:
+                size = len(element)
+                fresh = macs[size].copy
+            mac = fresh()
             mac.update(element)
             made.append(mac.finalize())
         return made

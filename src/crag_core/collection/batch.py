@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Sequence
-from itertools import repeat
+from itertools import accumulate, repeat
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -100,8 +100,9 @@ class Batch:
 
     def members(self) -> list[list[tuple[bytes, bytes]]]:
         """Id and digest of each row of each document in reading order, once all are sealed."""
-        pairs = zip(self._ids, map(self._digests.__getitem__, self._ids), strict=True)
-        return [[next(pairs) for _ in range(count)] for count in self._counts]
+        pairs = list(zip(self._ids, map(self._digests.__getitem__, self._ids), strict=True))
+        ends = list(accumulate(self._counts))
+        return [pairs[end - count : end] for end, count in zip(ends, self._counts, strict=True)]
 
     def _seal(self, chosen: list[int]) -> list[StoredRow]:
         context = self._context
@@ -117,7 +118,7 @@ class Batch:
             ivs, vectors, columns = _no_vectors(len(ids))
         else:
             ivs, vectors, columns = _encrypted(context, plain, ids)
-        bound = map(context.binding.joined, ids, columns, endings)
+        bound = context.binding.joined_all(ids, columns, endings)
         nonces, texts = context.text_sealer.seal_many(inside, bound)
         version, epoch = context.row_version, context.profile.epoch
         head = digest_head(version, epoch)

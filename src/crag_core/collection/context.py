@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import struct
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from crag_core.store.interface import Generation, StoredSnapshot
 from crag_core.vectors import VectorCipher
 
 ID_BYTES = 16
+_U32 = struct.Struct(">I").pack
 # Versions of a row's sealed payload: text alone, or the vector as float16 before the text.
 TEXT_ROW, VECTOR_ROW = 1, 2
 
@@ -133,10 +135,10 @@ class Context:
         """
         of_document = self._row_ids.copy()
         of_document.update(lp(document))
-        found = []
+        fresh, position, found = of_document.copy, _U32, []
         for index, content in enumerate(contents):
-            mac = of_document.copy()
-            mac.update(index.to_bytes(4, "big") + content)
+            mac = fresh()
+            mac.update(position(index) + content)
             found.append(mac.finalize()[:ID_BYTES])
         return found
 

@@ -38,17 +38,20 @@ def payloads(document: bytes, draft: DocumentDraft, texts: Sequence[bytes]) -> l
     """
     source = _json(draft.source, draft.source)
     name = _json(row_name(document), draft.source)
-    middles: dict[tuple[type, int | None, str], bytes] = {}
+    middle = b""
+    page: object = object()
+    heading: object = object()
     made = []
     for index, (chunk, text) in enumerate(zip(draft.chunks, _escaped(texts), strict=True)):
-        # A page that is True equals 1, but not in JSON.
-        key = (type(chunk.page), chunk.page, chunk.heading)
-        middle = middles.get(key)
-        if middle is None:
-            page, heading = (_json(each, draft.source) for each in (chunk.page, chunk.heading))
-            middle = middles[key] = (
-                b'","source":%b,"page":%b,"heading":%b,"document":%b,"index":'
-                % (source, page, heading, name)
+        # Only the very same objects, mostly None and "": a page that is True equals 1, but not in
+        # JSON.
+        if chunk.page is not page or chunk.heading is not heading:
+            page, heading = chunk.page, chunk.heading
+            middle = b'","source":%b,"page":%b,"heading":%b,"document":%b,"index":' % (
+                source,
+                _json(page, draft.source),
+                _json(heading, draft.source),
+                name,
             )
         end = _metadata(chunk, index, draft.source) if chunk.metadata else b',"metadata":{}}'
         made.append(b"".join((b'{"text":"', text, middle, b"%d" % index, end)))

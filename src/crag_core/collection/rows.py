@@ -7,7 +7,7 @@ import hashlib
 import json
 import struct
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -108,6 +108,12 @@ def row_element(identity: bytes, digest: bytes) -> bytes:
         return b"".join((_ROW_ID, identity, _ROW_DIGEST, digest))
     # A database may hand out anything.
     return _ROW + lp(identity) + lp(digest)
+
+
+def row_elements(members: Iterable[tuple[bytes, bytes]]) -> list[bytes]:
+    """As :func:`row_element` of each id and digest that are ours; faster than one by one."""
+    join, before, between = b"".join, _ROW_ID, _ROW_DIGEST
+    return [join((before, identity, between, digest)) for identity, digest in members]
 
 
 def row_name(identity: bytes) -> str:

@@ -18,7 +18,7 @@ from crag_core.collection.documents import (
 )
 from crag_core.collection.drafts import DocumentDraft, PutResult
 from crag_core.collection.following import refuse_while_rotating
-from crag_core.collection.rows import row_digest, row_element, row_name
+from crag_core.collection.rows import row_digest, row_element, row_elements, row_name
 from crag_core.errors import BadInput, IntegrityViolated
 from crag_core.sethash import SetHash
 from crag_core.snapshot import Snapshot
@@ -251,7 +251,7 @@ def old_rows(context: Context, writer: Writer, changes: Changes) -> list[StoredR
 def _apply(total: SetHash, changes: Changes) -> None:
     total.remove(row_element(*member) for member in changes.old_members)
     total.remove(document_element(each.id, document_digest(each)) for each in changes.old_documents)
-    total.add(row_element(*member) for member in changes.new_members)
+    total.add(row_elements(changes.new_members))
     total.add(document_element(each.id, document_digest(each)) for each in changes.new_documents)
 
 

@@ -26,7 +26,10 @@ DOCUMENT_COLUMNS = "id, version, epoch, nonce, ct"
 DOCUMENT_SELECT = "uuid_send(id), version, epoch, nonce, ct"
 
 _I32 = struct.Struct(">i")
-# Number of columns, id, version, epoch, and the length of the next column.
+# Number of columns and the length of the id; version, epoch, and the length of the next column.
+_START = struct.Struct(">hi")
+_NUMBERS = struct.Struct(">ihiii")
+# All of these at once.
 _FIXED = struct.Struct(">hi16sihiii")
 _HALVES = struct.Struct(">iHH")
 _EXPIRES = struct.Struct(">iq")
@@ -46,15 +49,21 @@ def encode_rows(rows: Sequence[StoredRow]) -> bytes:
     :data:`COPY_TRAILER`.
     """
     parts: list[bytes] = []
-    fixed, length = _FIXED.pack, _I32.pack
-    plain = _ending((), None)
+    length, plain, last = _I32.pack, _ending((), None), None
+    numbers = head = size = b""
     for identity, version, epoch, iv, vector, nonce, ciphertext, tags, expires in rows:
+        shape = (len(identity), version, epoch, len(iv), len(vector), len(nonce))
+        if shape != last:
+            last = shape
+            start, numbers, head, size = _between(*shape)
         parts += (
-            fixed(9, 16, identity, 2, version, 4, epoch, len(iv)),
+            start,
+            identity,
+            numbers,
             iv,
-            _vector_head(len(vector)),
+            head,
             vector,
-            length(len(nonce)),
+            size,
             nonce,
             length(len(ciphertext)),
             ciphertext,
@@ -151,9 +160,16 @@ def _integer(value: object, size: int) -> int:
     return value if isinstance(value, int) and -limit <= value < limit else -1
 
 
-def _vector_head(size: int) -> bytes:
-    """What stands before the ``size`` bytes of a vector; without one the field is null."""
-    return _HALVES.pack(size + 4, size // 2, 0) if size else NULL
+def _between(
+    identity: int, version: int, epoch: int, iv: int, vector: int, nonce: int
+) -> tuple[bytes, bytes, bytes, bytes]:
+    """What stands before id, IV, vector and nonce of such sizes; a vector of none is null."""
+    return (
+        _START.pack(9, identity),
+        _NUMBERS.pack(2, version, 4, epoch, iv),
+        _HALVES.pack(vector + 4, vector // 2, 0) if vector else NULL,
+        _I32.pack(nonce),
+    )
 
 
 def _ending(tags: Sequence[bytes], expires: int | None) -> bytes:

@@ -75,7 +75,7 @@ class IvMaker:
 def _id_matrix(ids: Sequence[bytes], count: int) -> NDArray[np.uint8]:
     try:
         joined = b"".join(ids)
-        fits = len(ids) == count and all(len(one) == ID_BYTES for one in ids)
+        fits = len(ids) == count and set(map(len, ids)) <= {ID_BYTES}
     except TypeError:
         fits = False
     if not fits:
