@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import ipaddress
+import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,27 +20,30 @@ from crag_core.attestation.evidence import SampleSource
 from crag_core.errors import BadInput, CragError
 from crag_core.trustee.admin import AdminClient
 from crag_core.trustee.kbs import KbsClient
+from crag_core.trustee.local.limits import DeadlineProtocol
 from crag_core.trustee.local.tls import TlsFiles
 from support.trustee import RESOURCE, SECRET, Place, measurement, start
 
 
-def certificate(folder: Path) -> TlsFiles:
-    """A certificate of its own for 127.0.0.1, and its key."""
+def certificate(folder: Path, *, issued: bool = False, host: str = "127.0.0.1") -> TlsFiles:
+    """A certificate for ``host``, its own or one that an authority issued, and its key."""
     key = ec.generate_private_key(ec.SECP256R1())
+    signer = ec.generate_private_key(ec.SECP256R1()) if issued else key
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a Trustee")])
+    authority = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "an authority")])
     now = dt.datetime.now(dt.UTC)
-    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(host))])
     made = (
         x509.CertificateBuilder()
         .subject_name(name)
-        .issuer_name(name)
+        .issuer_name(authority if issued else name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - dt.timedelta(hours=1))
         .not_valid_after(now + dt.timedelta(days=1))
         .add_extension(address, critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
+        .add_extension(x509.BasicConstraints(ca=not issued, path_length=None), critical=True)
+        .sign(signer, hashes.SHA256())
     )
     folder.mkdir(parents=True)
     files = TlsFiles(folder / "tls.pem", folder / "tls.key")
@@ -91,6 +96,53 @@ def test_another_authority_and_plain_http_get_nothing(
         assert error.value.code == "tls-untrusted"
     with pytest.raises(httpx.TransportError):
         httpx.get(place.url.replace("https:", "http:") + "/health", trust_env=False)
+
+
+def test_the_servers_own_certificate_can_be_pinned_without_its_authority(tmp_path: Path) -> None:
+    files = certificate(tmp_path / "tls", issued=True)
+    other = certificate(tmp_path / "other", issued=True)
+    place = start(tmp_path / "trustee", tls=files)
+    try:
+        key = (place.folder / "admin.key").read_bytes()
+        with AdminClient(place.url, key, ca=files.certificate) as admin:
+            assert admin.list_resources() == []
+        with (
+            AdminClient(place.url, key, ca=other.certificate) as admin,
+            pytest.raises(CragError) as error,
+        ):
+            admin.list_resources()
+        assert error.value.code == "tls-untrusted"
+    finally:
+        place.trustee.stop()
+
+
+def test_a_pinned_certificate_counts_for_its_own_address_only(tmp_path: Path) -> None:
+    files = certificate(tmp_path / "tls", issued=True, host="127.0.0.2")
+    place = start(tmp_path / "trustee", tls=files)
+    try:
+        with (
+            KbsClient(place.url, SampleSource(measurement()), ca=files.certificate) as client,
+            pytest.raises(CragError) as error,
+        ):
+            client.fetch(RESOURCE)
+        assert error.value.code == "tls-untrusted"
+    finally:
+        place.trustee.stop()
+
+
+def test_a_peer_that_begins_no_handshake_is_closed(
+    tmp_path: Path, files: TlsFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(DeadlineProtocol, "header_seconds", 0.3)
+    place = start(tmp_path / "trustee", tls=files)
+    try:
+        url = httpx.URL(place.url)
+        with socket.create_connection((url.host, url.port or 0), timeout=10) as peer:
+            begun = time.monotonic()
+            assert peer.recv(1) == b""
+            assert time.monotonic() - begun < 5
+    finally:
+        place.trustee.stop()
 
 
 def test_files_that_don_t_belong_together_are_refused(files: TlsFiles, tmp_path: Path) -> None:

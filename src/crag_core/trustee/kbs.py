@@ -13,7 +13,7 @@ from crag_core.attestation.evidence import EvidenceSource
 from crag_core.errors import BadInput, CragError
 from crag_core.trustee.http import TOTAL_SECONDS, Deadline, Http, Reply, problem
 from crag_core.trustee.jwe import TeeKey
-from crag_core.trustee.rcar import CURRENT, LEGACY, Dialect
+from crag_core.trustee.rcar import CURRENT, CURRENT_RSA, LEGACY, Dialect
 from crag_core.trustee.refusals import SESSION_KINDS, refusal
 from crag_core.trustee.urls import kbs_bases
 
@@ -23,6 +23,8 @@ _SEGMENT = r"[A-Za-z0-9_-][A-Za-z0-9_.-]*"
 _URI = re.compile(rf"(?:kbs://[A-Za-z0-9_.:-]*/)?({_SEGMENT}/{_SEGMENT}/{_SEGMENT})")
 _NONCE = re.compile(r"[A-Za-z0-9+/=_-]{16,512}")
 _TOKEN = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
+# How a server says that it cannot encrypt to a session's key.
+_OTHER_KEY = "JweError"
 # Servers bound the size of a request's head; a token with a boot's events may be over it.
 _MAX_TOKEN = 16 * 1024
 _COOKIE = re.compile(r"(?:^|[,;]\s*)(kbs-session-id=[A-Za-z0-9_-]{1,128})")
@@ -75,6 +77,7 @@ class KbsClient:
         self._source = source
         self._total = total
         self._session: _Session | None = None
+        self._current: Dialect = CURRENT
 
     def __enter__(self) -> Self:
         return self
@@ -92,7 +95,8 @@ class KbsClient:
 
         The first fetch attests; later ones use the session for four minutes. Where the server has
         forgotten it (it keeps sessions in one process), the token of the attestation stands in;
-        where that is refused too, the session is renewed once.
+        where that is refused too, the session is renewed once. A server that does not know the
+        algorithm of our key is attested to once more with an RSA key (``RSA-OAEP-256``).
 
         Raises:
             BadInput: the name is not one of a resource.
@@ -109,6 +113,9 @@ class KbsClient:
             reply = self._resource(session, path, deadline, authorization=f"Bearer {session.token}")
         if _forgotten(reply):
             self._session = None
+            session, reply = self._get(path, deadline)
+        if session.key.alg == CURRENT.key_alg and problem(reply).kind == _OTHER_KEY:
+            self._session, self._current = None, CURRENT_RSA
             session, reply = self._get(path, deadline)
         if reply.status != 200:
             raise refusal(reply, f"the resource {path}")
@@ -151,7 +158,7 @@ class KbsClient:
         """Where the key broker is, which dialect it speaks, and its challenge."""
         refused: list[Reply] = []
         for base in self._bases:
-            for dialect in (CURRENT, LEGACY):
+            for dialect in (self._current, LEGACY):
                 reply = self._http.patient(
                     "POST",
                     f"{base}/kbs/v0/auth",

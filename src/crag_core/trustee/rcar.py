@@ -52,4 +52,6 @@ class _Legacy(Dialect):
 
 
 CURRENT = Dialect("0.4.0", jwe.ECDH)
+# For a server that has no elliptic curves.
+CURRENT_RSA = Dialect("0.4.0", jwe.RSA_OAEP)
 LEGACY: Dialect = _Legacy("0.1.0", jwe.RSA_LEGACY)

@@ -150,8 +150,8 @@ class Trustee:
     def run(self, on_ready: Callable[[], None] = lambda: None) -> None:
         """Serve until SIGTERM, SIGINT or :meth:`stop`; then finish within two seconds."""
         self._server.on_ready = on_ready
-        with self._announced():
-            asyncio.run(self._server.serve(sockets=[self._socket]))
+        with self._announced(), asyncio.Runner(loop_factory=_Loop) as runner:
+            runner.run(self._server.serve(sockets=[self._socket]))
 
     def start(self) -> Trustee:
         """Serve in a thread until :meth:`stop`; returns once requests are answered."""
@@ -193,6 +193,15 @@ class Trustee:
             with self.folder.writing() as writer:
                 if self.folder.read(ENDPOINT) == mine:
                     writer.remove(ENDPOINT)
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    """Gives a TLS handshake no more time than a request's headers; asyncio would give a minute."""
+
+    async def create_server(self, *arguments: Any, **named: Any) -> asyncio.Server:
+        if named.get("ssl") is not None:
+            named.setdefault("ssl_handshake_timeout", DeadlineProtocol.header_seconds)
+        return await super().create_server(*arguments, **named)
 
 
 class _Server(uvicorn.Server):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from joserfc import jwe as other
-from joserfc.jwk import ECKey
+from joserfc.jwk import ECKey, RSAKey
 
 from crag_core.attestation import sample
 from crag_core.attestation.canonical import report_data
@@ -91,6 +91,39 @@ def _fetch(broker: Broker, path: str = "", source: Any = SOURCE) -> tuple[bytes,
 @pytest.mark.parametrize(("prefix", "path"), [("", ""), ("/api", "/api"), ("/api", "")])
 def test_a_resource_is_fetched_from_every_form_of_url(prefix: str, path: str) -> None:
     assert _fetch(Broker(prefix), path)[0] == SECRET
+
+
+def test_a_server_without_elliptic_curves_gets_an_rsa_key() -> None:
+    broker = Broker()
+
+    def resource(asked: Asked) -> Answer:
+        assert asked.headers["cookie"] == f"kbs-session-id=s{broker.sessions}"
+        if broker.jwk["kty"] == "EC":
+            return problem("JweError", "JWE failed", 400)
+        assert broker.jwk["alg"] == "RSA-OAEP-256"
+        names = ("protected", "encrypted_key", "iv", "ciphertext", "tag")
+        algorithms = ["RSA-OAEP-256", "A256GCM"]
+        header = dict(zip(("alg", "enc"), algorithms, strict=True))
+        key = RSAKey.import_key(broker.jwk)
+        parts = other.encrypt_compact(header, SECRET, key, algorithms=algorithms).split(".")
+        return as_json(dict(zip(names, parts, strict=True)))
+
+    broker.override["resource"] = resource
+    with ScriptedServer(broker) as server, KbsClient(server.url, SOURCE) as client:
+        assert [client.fetch(URI), client.fetch(URI)] == [SECRET, SECRET]
+    assert broker.sessions == 2
+
+
+def test_a_server_that_knows_no_key_of_ours_is_asked_twice_and_no_more() -> None:
+    broker = Broker()
+    broker.override["resource"] = lambda _: problem("JweError", "JWE failed", 400)
+    with (
+        ScriptedServer(broker) as server,
+        KbsClient(server.url, SOURCE) as client,
+        pytest.raises(NotSupported),
+    ):
+        client.fetch(URI)
+    assert broker.sessions == 2
 
 
 def test_the_handshake_is_three_requests() -> None:
@@ -183,7 +216,8 @@ def test_a_refused_resource_is_named_by_type_and_asked_for_once(
     with ScriptedServer(broker) as server, KbsClient(server.url, SOURCE) as client:
         with pytest.raises(expected) as caught:
             client.fetch(URI)
-        assert len(server.asked) == 3
+        # One session, and for an unknown algorithm a second one with the other kind of key.
+        assert len(server.asked) == (6 if kind == "JweError" else 3)
     assert type(caught.value) is expected
     assert caught.value.code == code
     assert "default/crag/documents-key" in caught.value.message
