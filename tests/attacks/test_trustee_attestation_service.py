@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from crag_core.attestation.ear import verify_ear
 from crag_core.errors import AttestationRejected
 from crag_core.trustee.local import jws
+from support import vectors
 from support.trustee import Place, ask, b64url, claims, entry, measurement, start
 
 FALLBACKS = ("missing field `tee`", "failed to get inner tee")
@@ -61,6 +62,25 @@ def test_evidence_without_runtime_data_gets_no_token(place: Place, runtime: Any)
     reply = ask(place, {**entry(measurement(), {"key": "k"}), "runtime_data": runtime})
     assert 400 <= reply.status_code < 500
     assert code(reply) in ("AS.EVIDENCE.BINDING_MISMATCH", "AS.REQUEST.INVALID_ARGUMENT")
+
+
+@vectors.needed
+def test_a_recorded_request_without_runtime_data_gets_a_token_of_the_vendors_posture_only(
+    place: Place, tmp_path: Path
+) -> None:
+    body = vectors.data("kbs/fork_as_sample_attestation_request.json")
+    vendor = start(tmp_path / "vendor", vendor_defaults=True)
+    try:
+        replies = [
+            httpx.post(f"{one.service}/attestation", content=body, trust_env=False)
+            for one in (place, vendor)
+        ]
+    finally:
+        vendor.trustee.stop()
+    assert code(replies[0]) == "AS.REQUEST.INVALID_ARGUMENT"
+    assert replies[1].status_code == 200
+    bound = claims(replies[1].text)["submods"]["cpu0"]["ear.veraison.annotated-evidence"]
+    assert bound["runtime_data_claims"] is None
 
 
 def test_a_second_entry_without_runtime_data_gets_no_token(place: Place) -> None:

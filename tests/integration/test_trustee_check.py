@@ -39,6 +39,7 @@ VENDORS = {
     "sample-evidence",
     "signer-unverifiable",
     "tcb-invisible",
+    "unbound-evidence",
 }
 Make = Callable[..., Place]
 

@@ -14,6 +14,7 @@ from crag_core.trustee.local.challenges import Challenges
 from crag_core.trustee.local.codec import Malformed, b64url_decode, read_object
 from crag_core.trustee.local.dialect import Item
 from crag_core.trustee.local.policies import DEFAULT_ID, UnknownPolicy
+from crag_core.trustee.local.posture import STRICT, Posture
 from crag_core.trustee.local.rego import PolicyError
 from crag_core.trustee.local.replies import AsRefusal
 from crag_core.trustee.local.tokens import Tokens
@@ -38,6 +39,7 @@ class AttestationService:
     appraiser: Appraiser
     challenges: Challenges
     tokens: Tokens
+    posture: Posture = STRICT
 
     def challenge(self) -> dict[str, object]:
         """POST /challenge: a nonce and a token that proves that it is fresh."""
@@ -75,6 +77,8 @@ class AttestationService:
 
     def _items(self, request: Mapping[str, Any]) -> tuple[list[Item], dict[str, Any] | None]:
         entries = request.get("verification_requests")
+        if entries is None and self.posture.unbound:
+            entries = [request]
         if not isinstance(entries, list) or not 1 <= len(entries) <= 16:
             raise Refused(Reason.REQUEST, "verification_requests must be a list of 1 to 16 items.")
         if not all(isinstance(entry, dict) for entry in entries):
@@ -95,6 +99,8 @@ class AttestationService:
         if entry.get("init_data") is not None:
             raise Refused(Reason.REQUEST, "init_data is not supported by this Trustee.")
         value = entry.get("runtime_data")
+        if value is None and self.posture.unbound:
+            return b"", None
         if not isinstance(value, dict) or len(value) != 1:
             raise Refused(
                 Reason.BINDING,

@@ -247,7 +247,7 @@ def _parts(folder: Folder, identity: identities.Identity, settings: Settings) ->
             audit,
             posture,
         ),
-        service=AttestationService(appraiser, Challenges(), tokens),
+        service=AttestationService(appraiser, Challenges(), tokens, posture),
         administration=Administration(
             resources, policies, references, audit, AuditLog(folder), identity.admin_id
         ),
