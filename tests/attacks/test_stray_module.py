@@ -63,6 +63,21 @@ def test_a_stray_module_or_path_file_changes_the_measurement(site: Path, name: s
     assert software()["strays"] != first
 
 
+def test_a_stray_in_the_source_tree_of_an_editable_install_changes_the_measurement(
+    site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = tmp_path / "src"
+    (tree / "crag_fake").mkdir(parents=True)
+    (tree / "crag_fake" / "__init__.py").write_text("VALUE = 1\n")
+    monkeypatch.syspath_prepend(str(tree))
+    monkeypatch.setattr(installed, "OWN", ("crag-fake",))
+    assert software()["strays"] == {}
+    (tree / "evil.py").write_text("import os\n")
+    assert list(software()["strays"]) == ["src/evil.py"]
+    (tree / "evil.py").rename(tree / "crag_fake" / "evil.py")
+    assert software()["strays"] == {}
+
+
 def test_what_is_never_imported_changes_nothing(site: Path) -> None:
     before = software()
     (site / "notes.txt").write_text("x")

@@ -24,7 +24,7 @@ from types import CodeType
 from typing import Any
 
 from crag_core.attestation.canonical import canonical_json
-from crag_core.attestation.strays import PATH_FILE, import_folders, is_plain_pointer, strays
+from crag_core.attestation.strays import PATH_FILE, import_folders, is_plain_pointer, normal, strays
 from crag_core.errors import IntegrityViolated, NotSupported
 
 SOFTWARE_FORMAT = "crag/software/v1"
@@ -73,7 +73,7 @@ def software(programs: Mapping[str, Path] | None = None) -> dict[str, Any]:
             name: {"version": versions[name], "files": files and _digest(files, digests)}
             for name, files in others.items()
         },
-        "strays": _stray_digests(covered | _pointers(own)),
+        "strays": _stray_digests(covered | _pointers(own), _roots(own)),
         "programs": {name: digests[files[0][1]] for name, files in started.items()},
     }
 
@@ -156,7 +156,7 @@ def _is_pointer(found: metadata.Distribution) -> bool:
 
 def _pointers(own: Mapping[str, Files | None]) -> set[Path]:
     """The path files of our own editable installs that only name where our packages are."""
-    roots = {path.parents[name.count("/")] for f in own.values() for name, path in f or ()}
+    roots = _roots(own)
     return {
         path
         for found in _distributions()
@@ -166,13 +166,25 @@ def _pointers(own: Mapping[str, Files | None]) -> set[Path]:
     }
 
 
-def _stray_digests(covered: set[Path]) -> dict[str, str]:
-    """Path below its import folder, with that folder's name, to SHA-256."""
-    folders = import_folders()
+def _roots(own: Mapping[str, Files | None]) -> set[Path]:
+    """The folders from which our packages are imported: a source tree where they are editable."""
+    return {path.parents[name.count("/")] for f in own.values() for name, path in f or ()}
+
+
+def _stray_digests(covered: set[Path], roots: set[Path]) -> dict[str, str]:
+    """Path below its import folder, with that folder's name, to SHA-256.
+
+    In a source tree (``roots``) lie also those of our packages that are imported from elsewhere.
+    """
+    installed = set(import_folders())
+    trees = {normal(root) for root in roots} - installed
+    ours = [tree / name.replace("-", "_") for tree in trees for name in OWN]
+    folders = sorted(installed | trees)
     found = {}
     for path in strays(covered, folders):
-        top = next(folder for folder in folders if path.is_relative_to(folder))
-        found[f"{top.name}/{path.relative_to(top).as_posix()}"] = _hash_script(path)
+        if not any(path.is_relative_to(one) for one in ours):
+            top = next(folder for folder in folders if path.is_relative_to(folder))
+            found[f"{top.name}/{path.relative_to(top).as_posix()}"] = _hash_script(path)
     return found
 
 
