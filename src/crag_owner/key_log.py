@@ -25,15 +25,16 @@ def log(limit: int, released: bool, trustee: TrusteeSettings) -> None:
     from crag_core.trustee.kbs import resource_path
     from crag_owner.trustee_push import admin_client
 
-    wanted = resource_path(trustee.resource) if trustee.resource else None
+    wanted = resource_path(trustee.resource) if trustee.resource else ""
     with admin_client(trustee) as admin:
-        found = admin.key_releases(max(1, min(limit, 1000)))
+        found = admin.key_releases(max(1, min(limit, 1000)), resource=wanted, released=released)
         broken = admin.audit_broken_at()
         kind = admin.server.kind
     shown = [
         release
         for release in found
-        if (release.released or not released) and wanted in (None, release.resource)
+        # A gateway may know less of filters than we ask.
+        if (release.released or not released) and wanted in ("", release.resource)
     ]
     if broken is not None:
         raise IntegrityViolated(
@@ -48,7 +49,8 @@ def log(limit: int, released: bool, trustee: TrusteeSettings) -> None:
             for line in _lines(release):
                 console().line(line)
         if not shown:
-            console().line("No key was asked for.")
+            asked = "No such request is in the log." if wanted or released else ""
+            console().line(asked or "No key was asked for.")
 
     console().result(
         {"trustee": trustee.url, "kind": kind, "releases": [one.as_json() for one in shown]}, human

@@ -11,7 +11,7 @@ import base64
 import json
 import threading
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -84,7 +84,7 @@ class ForeignTrustee(Http):
             return 404, "text/plain", b""
         if split.path.startswith("/api/audit/"):
             found = self.audit.get(split.path.removeprefix("/api/audit/"))
-            return _json({"data": found, "total": len(found or [])})
+            return _json({"data": _filtered(found, parse_qs(split.query)), "total": 1})
         if split.path.startswith("/api/rvps/"):
             if self.kind == "openanolis-1.9":  # forwarded to its key broker
                 return self._kbs(method, split.path.removeprefix("/api/"), body)
@@ -191,6 +191,19 @@ class ForeignTrustee(Http):
         message = json.loads(body)
         self.references.update(json.loads(base64.b64decode(message["payload"])))
         return 200, "application/json", b""
+
+
+def _filtered(
+    found: list[dict[str, Any]] | None, query: dict[str, list[str]]
+) -> list[dict[str, Any]] | None:
+    """The records that the gateway's query selects, as many as it wants."""
+    if found is None:
+        return None
+    names = ("repository", "type", "tag", "method")
+    kept = [one for one in found if all(one.get(n) == query.get(n, [one.get(n)])[0] for n in names)]
+    if query.get("successful") == ["true"]:
+        kept = [one for one in kept if one.get("successful") is True]
+    return kept[: int(query["limit"][0])]
 
 
 def _json(value: Any) -> Answer:

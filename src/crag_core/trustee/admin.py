@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from crag_core.errors import BadInput, NotSupported
 from crag_core.trustee import releases
@@ -260,8 +260,15 @@ class AdminClient:
             return None  # it has no other answer for a name that it doesn't know
         raise refusal(reply, subject)
 
-    def key_releases(self, limit: int = 100) -> list[releases.Release]:
+    def key_releases(
+        self, limit: int = 100, *, resource: str = "", released: bool = False
+    ) -> list[releases.Release]:
         """Requests for resources, newest first.
+
+        Args:
+            limit: at most so many, 1 to 1000, of those that are asked for.
+            resource: only requests for this one, ``repository/type/tag``.
+            released: only those that were answered with the key, whatever many were refused since.
 
         Raises:
             NotSupported: this server keeps no such log.
@@ -269,7 +276,13 @@ class AdminClient:
         kind = self.server.audit
         if kind == "none":
             raise self._lacks("audit log of key releases")
-        reply = self._audit("resources", limit)
+        wanted = dict(zip(("repository", "type", "tag"), resource.split("/"), strict=False))
+        filters = {name: value for name, value in wanted.items() if value}
+        if kind == "gateway":
+            filters["method"] = "GET"
+        if released:
+            filters["successful"] = "true"
+        reply = self._audit("resources", limit, filters)
         if kind == "admin":
             return releases.of_crag(_records(reply))
         return releases.of_gateway(_records(reply), _records(self._audit("attestation", limit)))
@@ -281,8 +294,9 @@ class AdminClient:
         found = self._audit("resources", 1).json().get("broken_at")
         return found if isinstance(found, int) else None
 
-    def _audit(self, what: str, limit: int) -> Reply:
-        url = f"{{gateway}}/api/audit/{what}?limit={limit}"
+    def _audit(self, what: str, limit: int, filters: Mapping[str, str] | None = None) -> Reply:
+        query = urlencode({"limit": limit, **(filters or {})})
+        url = f"{{gateway}}/api/audit/{what}?{query}"
         reply = self._exchange("GET", url, {})
         if reply.status != 200:
             raise refusal(reply, "the audit log")

@@ -204,6 +204,11 @@ def test_the_gateways_log_is_joined_by_session_and_safe_to_show(there: ForeignTr
         "session_id": "s1",
     }
     assert (refused.released, refused.reason, refused.tee) == (False, "status 403", "")
+    there.audit["resources"] = [*RECORDS[1:], RECORDS[0]]
+    with client(there) as admin:
+        assert admin.key_releases(1, released=True) == [released]
+        assert admin.key_releases(1, resource="default/crag/k") == [refused]
+        assert admin.key_releases(resource="default/crag/other") == []
     there.audit = {"resources": None, "attestation": None}
     with client(there) as admin:
         assert admin.key_releases() == []
