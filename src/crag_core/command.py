@@ -8,6 +8,7 @@ variable and a key in the configuration files (see :mod:`crag_core.config`).
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib
 import os
 import resource
@@ -242,6 +243,9 @@ def group(
     return made
 
 
+_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+
+
 def _terminated(_signal: int, _frame: object) -> None:
     raise KeyboardInterrupt
 
@@ -285,10 +289,17 @@ def run(root: click.Group, role: str, argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:  # noqa: BLE001 - the last line of defence: no text may leak
-        return _report(state, _defect(error))
+        return _report(state, _unexpected(error))
 
 
-def _defect(error: Exception) -> CragError:
+def _unexpected(error: Exception) -> CragError:
+    if isinstance(error, OSError) and error.errno in _NO_SPACE:
+        where = f" {error.filename}" if isinstance(error.filename, str) else ""
+        return CragError(
+            f"A file{where} cannot be written: {os.strerror(error.errno)}.",
+            hint="Free space in CRAG_HOME and where the command writes, then run it again.",
+            code="disk-full",
+        )
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from crag_core.attestation.evidence import SampleSource
-from crag_core.errors import Unreachable
+from crag_core.errors import CragError, Unreachable
 from crag_core.trustee.kbs import KbsClient
 from crag_core.trustee.local import limits, rates
 from crag_core.trustee.local.limits import MAX_BODY, DeadlineProtocol
@@ -220,6 +220,11 @@ def test_a_release_that_cannot_be_audited_does_not_happen(
     peer.auth()
     peer.attest(measurement())
     monkeypatch.setattr("crag_core.trustee.local.folder.Writer.append", full)
-    assert peer.resource().status_code == 500
+    refused = peer.resource()
+    assert refused.status_code == 507
+    assert "No space left" in refused.json()["error"]
+    with place.admin() as admin, pytest.raises(CragError, match="No space left") as error:
+        admin.set_resource(RESOURCE, b"another")
+    assert error.value.code == "trustee-failed"
     monkeypatch.undo()
     assert peer.open(peer.resource()) == SECRET

@@ -106,6 +106,14 @@ def test_each_error_has_its_exit_code_and_its_object(
     assert printed.err == "crag-owner: The thing is wrong.\n  Do that.\n"
 
 
+def test_a_full_disk_is_no_defect(capsys: pytest.CaptureFixture[str]) -> None:
+    full = OSError(28, "No space left on device", "/some/file")
+    assert run(_root({}, full), "owner", ["work", "--json"]) == 1
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert error["code"] == "disk-full"
+    assert error["message"] == "A file /some/file cannot be written: No space left on device."
+
+
 def test_a_defect_shows_its_place_but_never_its_text(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(_root({}, ValueError("the secret document")), "owner", ["work", "-vv"]) == 1
     printed = capsys.readouterr()

@@ -40,7 +40,8 @@ def refusal(reply: Reply, subject: str) -> CragError:
             hint="Its owner allows it with 'trustee policy apply', if the measurement is right.",
             details=details,
         )
-    message, hint, code = _FAILURES.get(found.kind, _UNKNOWN)
+    itself = not found.kind and found.detail and reply.status >= 500
+    message, hint, code = _FAILED if itself else _FAILURES.get(found.kind, _UNKNOWN)
     error = NotSupported if found.kind in ("JweError", "AS.REQUEST.UNSUPPORTED_TEE") else CragError
     return error(
         f"The Trustee at {reply.url} {message} for {subject} (status {reply.status}).{says}",
@@ -51,6 +52,11 @@ def refusal(reply: Reply, subject: str) -> CragError:
 
 
 _UNKNOWN = ("gave an answer that we don't know", "Check that the URL is a Trustee's.", "failed")
+_FAILED = (
+    "failed",
+    "Look at its log and its disk, then run the same command again.",
+    "trustee-failed",
+)
 _NOT_THERE = ("has nothing at that address", _UNKNOWN[1], "not-a-trustee")
 _FAILURES = {
     "PluginInternalError": (

@@ -6,6 +6,8 @@ either. Every write and every listing needs the admin's JWT, checked before a bo
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from email.utils import formatdate
@@ -30,6 +32,7 @@ from crag_core.trustee.local.rates import Rate, Rates
 from crag_core.trustee.local.replies import AsRefusal, KbsRefusal, plain, too_many
 
 COOKIE = "kbs-session-id"
+_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -65,7 +68,10 @@ def build(parts: Parts) -> Guard:
     async def method(_request: Request, _error: Exception) -> Response:
         return plain(405, "That path is not served with this method.")
 
-    async def failed(_request: Request, _error: Exception) -> Response:
+    async def failed(_request: Request, error: Exception) -> Response:
+        if isinstance(error, OSError) and error.errno in _NO_SPACE:
+            why = os.strerror(error.errno)
+            return plain(507, f"The Trustee cannot write to its folder ({why}); nothing was done.")
         return plain(500, "The request failed inside the Trustee.")
 
     handlers: dict[Any, Any] = {404: unknown, 405: method, Exception: failed}
