@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from crag_core.errors import AttestationRejected
 from crag_core.trustee import release_policy
 from crag_core.trustee.kbs import KbsClient
+from crag_core.trustee.local.tls import TlsFiles
 from support.hardware import intel
 from support.td import place as hardware_place
 from support.td import td
+from support.tls import certificate
 from support.trustee import RESOURCE, SECRET, Place
 
 OWNER = Path(sys.executable).parent / "crag-owner"
@@ -31,6 +34,13 @@ OWNER = Path(sys.executable).parent / "crag-owner"
 @pytest.fixture
 def pccs() -> Iterator[str]:
     """A PCCS for the forged platform, with collateral of this minute."""
+    with serving() as url:
+        yield url
+
+
+@contextmanager
+def serving(tls: TlsFiles | None = None) -> Iterator[str]:
+    """Such a PCCS, by https where ``tls`` is given."""
     data = intel().collateral(at=int(time.time()) - 60)
     info = f'{{"tcbInfo":{data["tcb_info"]},"signature":"{data["tcb_info_signature"]}"}}'
     identity = data["qe_identity"], data["qe_identity_signature"]
@@ -66,9 +76,11 @@ def pccs() -> Iterator[str]:
             self.wfile.write(body)
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if tls is not None:
+        server.socket = tls.context().wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}"
+    yield f"http{'s' if tls else ''}://127.0.0.1:{server.server_address[1]}"
     server.shutdown()
     thread.join()
     server.server_close()
@@ -152,3 +164,28 @@ def test_a_trustee_with_a_pccs_fetches_and_keeps_collateral(pccs: str, tmp_path:
         assert list((made.folder / "collateral").glob(f"{intel().fmspc}-*-tdx.json"))
     finally:
         made.trustee.stop()
+
+
+def test_a_pccs_that_signs_its_own_certificate_is_pinned(tmp_path: Path) -> None:
+    files = certificate(tmp_path / "tls")
+    with serving(files) as url:
+        quote, key = tmp_path / "quote.dat", signing_key(tmp_path, "key")
+        quote.write_bytes(intel().quote())
+        out = str(tmp_path / "bundle.json")
+        words = ["export", "--quote", str(quote), "--pccs", url, "--key-file", key, "-o", out]
+        code, found = run(*words)
+        assert (code, found["error"]["code"]) == (1, "tls-untrusted")
+        code, found = run(*words, "--pccs-ca", str(files.certificate))
+        assert code == 0, found
+        made = hardware_place(
+            tmp_path / "fetching", bundle=None, pccs=url, pccs_ca=files.certificate
+        )
+        try:
+            with made.admin() as admin:
+                admin.set_resource(RESOURCE, SECRET)
+                admin.set_reference_values(td().references())
+                admin.set_resource_policy(release_policy.write([RESOURCE]))
+            with KbsClient(made.url, td()) as client:
+                assert client.fetch(RESOURCE) == SECRET
+        finally:
+            made.trustee.stop()

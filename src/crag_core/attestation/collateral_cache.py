@@ -5,6 +5,7 @@ What lies here is public and signed by Intel: a changed file makes verification 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from crag_core.attestation.collateral import parse_collateral
 from crag_core.attestation.pccs import CollateralSource
 from crag_core.attestation.policy import DAY
 from crag_core.config import home, write_private
-from crag_core.errors import BadInput, Unreachable
+from crag_core.errors import BadInput, CragError
 
 
 class CachedCollateral:
@@ -44,10 +45,10 @@ class CachedCollateral:
     def fetch(self, fmspc: str, ca: str, tee: str) -> dict[str, Any]:
         """See :class:`crag_core.attestation.pccs.CollateralSource`.
 
-        What is kept and has not expired is used where the source cannot be reached.
+        What is kept and has not expired is used where the source gives nothing.
 
         Raises:
-            Unreachable: the source does not answer and nothing usable is kept.
+            Unreachable, CragError: the source gives nothing, and nothing usable is kept.
         """
         if not (fmspc + ca + tee).isalnum():
             raise BadInput("FMSPC, PCK CA and TEE are letters and digits.")
@@ -58,11 +59,12 @@ class CachedCollateral:
             return kept[0]
         try:
             found = self.source.fetch(fmspc, ca, tee)
-        except Unreachable:
+        except CragError:
             if kept is None:
                 raise
             return kept[0]
-        write_private(path, json.dumps(found).encode())
+        with contextlib.suppress(OSError):  # a full disk makes it be fetched again, no more
+            write_private(path, json.dumps(found).encode())
         return found
 
     @staticmethod

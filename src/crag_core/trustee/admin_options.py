@@ -107,6 +107,17 @@ def kind_option(function: F) -> F:
     )(function)
 
 
+def pccs_ca_option(function: F) -> F:
+    """Give a command ``--pccs-ca``: what to trust where the PCCS is reached by https."""
+    return option(
+        "--pccs-ca",
+        setting="trustee_pccs_ca",
+        type=click_path(),
+        metavar="FILE",
+        help="The PCCS's own certificate or its authority's (PEM): most PCCS sign their own.",
+    )(function)
+
+
 def directory_option(function: F) -> F:
     """Give a command ``--dir``: the folder of the local Trustee."""
     return option(

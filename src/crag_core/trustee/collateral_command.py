@@ -11,7 +11,7 @@ import click
 from crag_core.command import command, console, option
 from crag_core.config import home, private_dir, read_secret_file, write_private
 from crag_core.errors import BadInput
-from crag_core.trustee.admin_options import click_path, directory_option
+from crag_core.trustee.admin_options import click_path, directory_option, pccs_ca_option
 
 _KEY = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
@@ -33,6 +33,7 @@ _KEY = re.compile(r"[0-9a-f]{64}", re.ASCII)
     metavar="URL",
     help="The PCCS (or Intel's PCS) to fetch from.",
 )
+@pccs_ca_option
 @option(
     "--key-file",
     setting="trustee_collateral_key_file",
@@ -43,7 +44,12 @@ _KEY = re.compile(r"[0-9a-f]{64}", re.ASCII)
 @option("--rim", "rims", multiple=True, type=click_path(), metavar="FILE", help="A RIM to add.")
 @option("-o", "--out", "out", required=True, type=click_path(), metavar="FILE", help="The bundle.")
 def export(
-    quotes: tuple[Path, ...], pccs: str, key_file: str, rims: tuple[Path, ...], out: Path
+    quotes: tuple[Path, ...],
+    pccs: str,
+    pccs_ca: Path | None,
+    key_file: str,
+    rims: tuple[Path, ...],
+    out: Path,
 ) -> None:
     """Fetch the collateral for platforms and sign it, dated, as one file to carry."""
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -54,7 +60,7 @@ def export(
 
     key = load_admin_key(read_secret_file(key_file, "bundle's key"), "The bundle's key")
     platforms = sorted({platform_of(_read(path)) for path in quotes})
-    source = PccsSource(pccs)
+    source = PccsSource(pccs, ca=pccs_ca)
     entries = [{**source.fetch(*platform), "ca": platform[1]} for platform in platforms]
     texts = tuple(_read(path).decode("utf-8", "replace") for path in rims)
     data = export_bundle(Bundle(int(time.time()), tuple(entries), texts), key)

@@ -13,7 +13,7 @@ from crag_core.attestation.policy import GpuPolicy, Policy, QuotePolicy
 from crag_core.command import command, console, option
 from crag_core.errors import BadInput, CragError, NotSupported
 from crag_core.trustee import pinning, pins
-from crag_core.trustee.admin_options import click_path
+from crag_core.trustee.admin_options import click_path, pccs_ca_option
 from crag_core.trustee.pin_evidence import look
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ PINS, REFERENCES = "pins.json", "reference-values.json"
     help="Intel's collateral, JSON, to verify the measurements' quotes with; may be repeated.",
 )
 @option("--pccs", setting="trustee_pccs", metavar="URL", help="Where else to get it from.")
+@pccs_ca_option
 @option(
     "--allow-sample",
     is_flag=True,
@@ -91,6 +92,7 @@ def write(
     gpus: int,
     collateral: tuple[Path, ...],
     pccs: str | None,
+    pccs_ca: Path | None,
     allow_sample: bool,
 ) -> None:
     """Write policies that pin measured enclaves, for review, in a form for every Trustee.
@@ -107,7 +109,9 @@ def write(
     tolerated = QuotePolicy(frozenset(statuses), frozenset(advisories))
     policy = Policy(quote=tolerated, gpu=GpuPolicy(required=max(0, gpus)))
     known = [_collateral(path) for path in collateral]
-    looked = [look(name, data, [*known, *_fetched(data, pccs)], policy) for name, data in read]
+    looked = [
+        look(name, data, [*known, *_fetched(data, pccs, pccs_ca)], policy) for name, data in read
+    ]
     made = pins.Pins(
         events=events,
         registers=registers,
@@ -160,7 +164,7 @@ def _collateral(path: Path) -> dict[str, Any]:
     return found
 
 
-def _fetched(measurement: bytes, pccs: str | None) -> list[dict[str, Any]]:
+def _fetched(measurement: bytes, pccs: str | None, ca: Path | None) -> list[dict[str, Any]]:
     """What the PCCS has for the platform of a measurement; its quote was read before."""
     found = json.loads(measurement)
     if pccs is None or found.get("tee") != "tdx":
@@ -168,7 +172,7 @@ def _fetched(measurement: bytes, pccs: str | None) -> list[dict[str, Any]]:
     from crag_core.attestation.pccs import PccsSource, platform_of
 
     quote = base64.b64decode(found["evidence"]["quote"])
-    return [PccsSource(pccs).fetch(*platform_of(quote))]
+    return [PccsSource(pccs, ca=ca).fetch(*platform_of(quote))]
 
 
 def _read(name: str) -> bytes:

@@ -7,7 +7,7 @@ from pathlib import Path
 from crag_core.command import command, console, option
 from crag_core.config import home
 from crag_core.errors import NotSupported, UsageError
-from crag_core.trustee.admin_options import click_path, directory_option
+from crag_core.trustee.admin_options import click_path, directory_option, pccs_ca_option
 
 
 @command("serve")
@@ -60,6 +60,7 @@ from crag_core.trustee.admin_options import click_path, directory_option
     metavar="URL",
     help="A PCCS to fetch Intel's collateral from; without it, only what is imported is used.",
 )
+@pccs_ca_option
 @option(
     "--insecure-vendor-defaults",
     "vendor_defaults",
@@ -76,6 +77,7 @@ def serve(
     tls_certificate: Path | None,
     tls_key_file: Path | None,
     pccs: str | None,
+    pccs_ca: Path | None,
     vendor_defaults: bool,
 ) -> None:
     """Serve keys and verdicts to this machine until stopped.
@@ -106,6 +108,7 @@ def serve(
             legacy=legacy,
             tls=tls,
             pccs=pccs,
+            pccs_ca=pccs_ca,
             vendor_defaults=vendor_defaults,
         )
     )

@@ -47,15 +47,22 @@ class LocalCollateral:
     Args:
         folder: the Trustee's folder.
         pccs: URL of a PCCS to ask where neither bundle nor cache has anything; None asks nobody.
+        ca: PEM file of what to trust where that URL is https.
         clock: unix seconds.
     """
 
     def __init__(
-        self, folder: Folder, pccs: str | None = None, *, clock: Callable[[], float] = time.time
+        self,
+        folder: Folder,
+        pccs: str | None = None,
+        ca: Path | None = None,
+        *,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._root = folder.path(FOLDER)
         self._folder = folder
         self._pccs = pccs
+        self._ca = ca
         self._clock = clock
 
     def find(self, quote: bytes) -> Mapping[str, Any]:
@@ -111,7 +118,9 @@ class LocalCollateral:
         from crag_core.attestation.collateral_cache import CachedCollateral
         from crag_core.attestation.pccs import CollateralSource, PccsSource
 
-        source: CollateralSource = PccsSource(self._pccs) if self._pccs else _Offline()
+        source: CollateralSource = _Offline()
+        if self._pccs:
+            source = PccsSource(self._pccs, ca=self._ca)
         try:
             return CachedCollateral(source, self._root, clock=self._clock).fetch(fmspc, ca, tee)
         except CragError:

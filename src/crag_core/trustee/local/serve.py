@@ -66,7 +66,8 @@ class Settings:
     ``directory``: its folder. ``listen``: ``HOST:PORT`` on loopback, port 0 for a free one.
     ``accept_sample``: whether software-made evidence is accepted. ``token_seconds``: 10 to 3600.
     ``legacy``: whether protocol 0.1.0 is spoken too. ``tls``: certificate and key for https.
-    ``pccs``: where collateral is fetched that is not at hand. ``anchors``: roots of hardware
+    ``pccs``: where collateral is fetched that is not at hand, ``pccs_ca``: what is trusted there
+    for https. ``anchors``: roots of hardware
     evidence; only tests give others than the makers'. ``vendor_defaults``: open to everybody, as
     the vendor's Trustee comes.
     """
@@ -78,6 +79,7 @@ class Settings:
     legacy: bool = False
     tls: TlsFiles | None = None
     pccs: str | None = None
+    pccs_ca: Path | None = None
     anchors: Anchors = PINNED
     vendor_defaults: bool = False
 
@@ -232,7 +234,8 @@ def _parts(folder: Folder, identity: identities.Identity, settings: Settings) ->
     resources, references = Resources(folder), ReferenceValues(folder)
     policies = Policies(folder, posture.policies)
     audit, tokens = Audit(folder), Tokens(identity, settings.token_seconds)
-    hardware = Hardware(folder, LocalCollateral(folder, settings.pccs), anchors=settings.anchors)
+    collateral = LocalCollateral(folder, settings.pccs, settings.pccs_ca)
+    hardware = Hardware(folder, collateral, anchors=settings.anchors)
     sample = settings.accept_sample or settings.vendor_defaults
     verifiers = Verifiers(hardware, sample, believe_sample=settings.vendor_defaults)
     appraiser = Appraiser(verifiers, policies, references)

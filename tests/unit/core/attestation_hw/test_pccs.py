@@ -119,16 +119,18 @@ def test_arguments_that_make_no_path_are_refused(arguments: tuple[str, str, str]
 
 
 class Counting:
-    """A source that counts, and can be away."""
+    """A source that counts, and can be away or refuse."""
 
     def __init__(self) -> None:
-        self.count, self.away = 0, False
+        self.count, self.away, self.refuses = 0, False, False
 
     def fetch(self, fmspc: str, ca: str, tee: str) -> dict[str, Any]:
         del fmspc, ca, tee
         self.count += 1
         if self.away:
             raise Unreachable("away")
+        if self.refuses:
+            raise CragError("It refuses.", code="collateral-refused")
         return intel().collateral()
 
 
@@ -157,6 +159,33 @@ def test_kept_collateral_serves_while_the_source_is_away_and_until_it_expires(
     now[0] += 21 * 86_400
     with pytest.raises(Unreachable):
         cache.fetch(FMSPC, "platform", "tdx")
+
+
+def test_kept_collateral_serves_while_the_source_refuses(tmp_path: Path) -> None:
+    source = Counting()
+    now = [float(NOW)]
+    cache = CachedCollateral(source, tmp_path, clock=lambda: now[0])
+    cache.fetch(FMSPC, "platform", "tdx")
+    source.refuses = True
+    now[0] += 10 * 86_400
+    assert cache.fetch(FMSPC, "platform", "tdx")["tcb_info"]
+    now[0] += 21 * 86_400
+    with pytest.raises(CragError, match="refuses"):
+        cache.fetch(FMSPC, "platform", "tdx")
+
+
+def test_what_cannot_be_kept_is_used_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("crag_core.attestation.collateral_cache.write_private", full)
+    source = Counting()
+    cache = CachedCollateral(source, tmp_path, clock=lambda: float(NOW))
+    for count in (1, 2):
+        assert cache.fetch(FMSPC, "platform", "tdx")["tcb_info"]
+        assert source.count == count
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", json.dumps({"tcb_info": 1})])
