@@ -35,10 +35,13 @@ class ForeignTrustee(Http):
 
     Args:
         gateway: whether its gateway answers, or its key broker itself; upstream has no gateway.
+        early: of those in a kind, one of the first: 1.6, whose key broker has no reference values
+            of its own and whose refused handshakes are 500.
     """
 
-    def __init__(self, kind: str, *, gateway: bool = True) -> None:
+    def __init__(self, kind: str, *, gateway: bool = True, early: bool = False) -> None:
         super().__init__()
+        self.early = early
         self.kind = kind
         self.gateway = gateway and kind != "upstream"
         self.admin = Ed25519PrivateKey.generate()
@@ -86,7 +89,7 @@ class ForeignTrustee(Http):
             found = self.audit.get(split.path.removeprefix("/api/audit/"))
             return _json({"data": _filtered(found, parse_qs(split.query)), "total": 1})
         if split.path.startswith("/api/rvps/"):
-            if self.kind == "openanolis-1.9":  # forwarded to its key broker
+            if self.kind == "openanolis-1.9" and not self.early:  # forwarded to its key broker
                 return self._kbs(method, split.path.removeprefix("/api/"), body)
             return self._rvps(method, split.path.removeprefix("/api/rvps/"), body)
         return 404, "text/plain", b"404 page not found"
@@ -95,7 +98,7 @@ class ForeignTrustee(Http):
         name, _, rest = path.partition("/")
         if name == "auth":
             return self._auth(json.loads(body))
-        if name not in PLUGINS[self.kind]:
+        if name not in PLUGINS[self.kind] or (name == "rvps" and self.early):
             return self._refuse("PluginNotFound", 404)
         open_here = name in ("resources", "attestation-policy", "attestation-policies")
         if not (open_here and self.kind != "upstream") and not self._admitted():
@@ -132,7 +135,7 @@ class ForeignTrustee(Http):
         if request["version"] != version:
             why = f"expect ={version} while the request is {request['version']}"
             detail = f"RCAR handshake Auth failed: KBS Client Protocol Version Mismatch: {why}"
-            return self._refuse("AttestationError", status, detail)
+            return self._refuse("AttestationError", 500 if self.early else status, detail)
         return _json({"nonce": "A" * 44, "extra-params": ""})
 
     def _admitted(self) -> bool:

@@ -25,6 +25,9 @@ from crag_core.trustee.policy_wire import policy_body, policy_encoded, policy_te
 from crag_core.trustee.refusals import not_a_trustee, refusal
 from crag_core.trustee.urls import kbs_bases, require_private
 
+# So many records a gateway keeps of each kind.
+_GATEWAY_KEEPS = 1000
+
 
 class AdminClient:
     """The admin of one Trustee; a context manager.
@@ -285,7 +288,8 @@ class AdminClient:
         reply = self._audit("resources", limit, filters)
         if kind == "admin":
             return releases.of_crag(_records(reply))
-        return releases.of_gateway(_records(reply), _records(self._audit("attestation", limit)))
+        attestations = self._audit("attestation", _GATEWAY_KEEPS)
+        return releases.of_gateway(_records(reply), _records(attestations))
 
     def audit_broken_at(self) -> int | None:
         """The first line of crag's audit log that doesn't follow from the one before; else None."""

@@ -16,6 +16,7 @@ Kind = Literal["crag", "openanolis-1.5", "openanolis-1.9", "upstream"]
 # An exact version that no server has: the refusal names the one that it speaks.
 _NO_VERSION = "0.0.0"
 _HERE = {"AdminAuth", "AdminAuthAccess"}
+_UNAUTHORIZED = 401
 
 
 @dataclass(frozen=True)
@@ -136,10 +137,14 @@ def detect(http: Http, bases: tuple[str, ...], deadline: Deadline) -> tuple[Serv
 
 
 def _of_current(http: Http, base: str, opening: Reply, deadline: Deadline) -> Server:
-    """Those that speak 0.4.0 differ in whether there are RVPS paths, and in their statuses."""
-    roots = {SERVERS[kind].reference_root(base) for kind in ("crag", "openanolis-1.9")}
-    for root in sorted(roots):
-        answer = http.patient("GET", f"{root}/query", deadline=deadline)
-        if problem(answer).kind in _HERE or answer.status == 200:
-            return SERVERS["crag" if opening.status == 401 else "openanolis-1.9"]
-    return SERVERS["upstream"]
+    """Those that speak 0.4.0 differ in their statuses, and in whether there are RVPS paths.
+
+    The forks answer another version with 500 (1.6) or 502, the others with 401
+    (``kbs/src/error.rs``).
+    """
+    if opening.status != _UNAUTHORIZED:
+        return SERVERS["openanolis-1.9"]
+    root = SERVERS["crag"].reference_root(base)
+    answer = http.patient("GET", f"{root}/query", deadline=deadline)
+    ours = problem(answer).kind in _HERE or answer.status == 200
+    return SERVERS["crag" if ours else "upstream"]

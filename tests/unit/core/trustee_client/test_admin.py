@@ -137,6 +137,23 @@ def test_reference_values_of_1_9_are_reached_at_its_key_broker_too(said: str | N
         assert ("POST", "/kbs/v0/rvps/register") in there.seen
 
 
+@pytest.mark.parametrize("gateway", [True, False])
+def test_the_first_of_the_current_forks_are_not_taken_for_upstreams(gateway: bool) -> None:
+    with (
+        ForeignTrustee("openanolis-1.9", gateway=gateway, early=True) as there,
+        AdminClient(there.url, there.admin_pem) as admin,
+    ):
+        assert admin.server.kind == "openanolis-1.9"
+        admin.set_attestation_policy("default", POLICY)
+        assert there.attestation == {"default": POLICY}
+        if gateway:
+            admin.set_reference_values({"a": ["1"]})
+            assert there.references == {"a": ["1"]}
+        else:
+            with pytest.raises(CragError, match="nothing at that address"):
+                admin.set_reference_values({"a": ["1"]})
+
+
 def test_another_key_is_refused(there: ForeignTrustee) -> None:
     with (
         ForeignTrustee(there.kind) as stranger,
