@@ -24,6 +24,13 @@ _DEVTOOLS_ON = 1
 _MAX_REPORT = 0x2000
 _MAX_CHAIN = 0x1400
 
+_NEEDED = (
+    "NVMLError",
+    "nvmlSystemGetConfComputeState",
+    "nvmlDeviceGetConfComputeGpuAttestationReport",
+    "nvmlDeviceGetConfComputeGpuCertificate",
+)
+
 T = TypeVar("T")
 
 
@@ -124,6 +131,12 @@ def _import() -> Nvml:
             "The library that talks to NVIDIA's driver is not installed.",
             hint="pip install 'crag-provider[nvml]'",
         ) from None
+    lacks = [name for name in _NEEDED if not hasattr(found, name)]
+    if lacks:
+        raise NotSupported(
+            f"The installed pynvml is too old: it lacks {lacks[0]}.",
+            hint="pip install 'crag-provider[nvml]', and uninstall other packages of that name.",
+        )
     library: Nvml = found
     return library
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import sys
+import types
 
 import pytest
 
@@ -86,11 +88,20 @@ def test_a_nonce_of_another_length_is_a_mistake_of_ours() -> None:
 
 
 def test_a_machine_without_the_library_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "pynvml", None)
+    monkeypatch.setitem(sys.modules, "pynvml", None)
     assert "not installed" in GpuCollector().lacking()
 
 
 @vectors.needed
+def test_a_library_of_before_confidential_computing_is_told_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    old = types.ModuleType("pynvml")
+    monkeypatch.setattr(old, "NVMLError", OSError, raising=False)
+    monkeypatch.setitem(sys.modules, "pynvml", old)
+    assert "too old: it lacks nvmlSystemGetConfComputeState" in GpuCollector().lacking()
+
+
 def test_a_recorded_report_comes_through_unchanged() -> None:
     report = bytes.fromhex(vectors.data("nvidia/hopper_coco_report1.txt").decode())
     chain = vectors.data("nvidia/hopper_coco_certs1.txt")
