@@ -150,6 +150,10 @@ def test_a_bundle_of_a_stranger_changes_nothing(pccs: str, place: Place, tmp_pat
     assert code == 12, found
     assert (place.folder / "collateral" / "bundle.json").read_bytes() == before
     assert run("import", bundle, "--trust", "zz", "--dir", str(place.folder))[0] == 30
+    with (place.folder / "collateral" / "trusted-keys").open("a") as stream:
+        stream.write("\nno key\n")
+    code, found = run("import", bundle, "--dir", str(place.folder))
+    assert (code, "trusted-keys" in found["error"]["message"]) == (30, True)
 
 
 def test_a_trustee_with_a_pccs_fetches_and_keeps_collateral(pccs: str, tmp_path: Path) -> None:

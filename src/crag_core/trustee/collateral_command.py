@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from crag_core.command import command, console, option
-from crag_core.config import home, private_dir, read_secret_file, write_private
+from crag_core.config import home, read_secret_file
 from crag_core.errors import BadInput
 from crag_core.trustee.admin_options import click_path, directory_option, pccs_ca_option
 
@@ -92,19 +92,26 @@ def import_(bundle: Path, trusted: tuple[str, ...], directory: Path | None) -> N
     """Give a bundle to the local Trustee, once its signature and its date are verified."""
     from crag_core.attestation.bundle import import_bundle
     from crag_core.trustee.local.collateral import BUNDLE, FOLDER, TRUSTED
+    from crag_core.trustee.local.folder import Folder
 
     if not all(_KEY.fullmatch(key) for key in trusted):
         raise BadInput(
             "A key that is named with --trust is not 64 hex digits.",
             hint="'trustee collateral export' prints it.",
         )
-    root = private_dir((directory or home() / "trustee") / FOLDER)
-    known = root / TRUSTED
-    keys = list(dict.fromkeys([*(known.read_text().split() if known.exists() else []), *trusted]))
     data = _read(bundle)
-    found = import_bundle(data, [bytes.fromhex(key) for key in keys], int(time.time()))
-    write_private(known, "\n".join(keys).encode())
-    write_private(root / BUNDLE, data)
+    folder = Folder(directory or home() / "trustee")
+    with folder.writing() as writer:
+        known = (folder.read(FOLDER, TRUSTED) or b"").decode("ascii", "replace").split()
+        keys = list(dict.fromkeys([*known, *trusted]))
+        if not all(_KEY.fullmatch(key) for key in keys):
+            raise BadInput(
+                f"{folder.path(FOLDER, TRUSTED)} has a line that is not 64 hex digits.",
+                hint="Correct it, or remove it and name the keys again with --trust.",
+            )
+        found = import_bundle(data, [bytes.fromhex(key) for key in keys], int(time.time()))
+        writer.write("\n".join(keys).encode(), FOLDER, TRUSTED)
+        writer.write(data, FOLDER, BUNDLE)
     console().result(
         {"created": found.created, "platforms": len(found.entries), "rims": len(found.rims)},
         f"{len(found.entries)} platforms, {len(found.rims)} RIMs",
