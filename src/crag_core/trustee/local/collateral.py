@@ -8,6 +8,7 @@ checked at each verification.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -23,6 +24,9 @@ FOLDER = "collateral"
 BUNDLE = "bundle.json"
 TRUSTED = "trusted-keys"
 RIMS = "rims"
+# How many fetch at once, and how long others wait for one of them.
+FETCHES = 4
+WAIT_SECONDS = 5.0
 _MAX_RIM = 4 * 1024 * 1024
 
 
@@ -63,6 +67,7 @@ class LocalCollateral:
         self._folder = folder
         self._pccs = pccs
         self._ca = ca
+        self._fetching = threading.BoundedSemaphore(FETCHES)
         self._clock = clock
 
     def find(self, quote: bytes) -> Mapping[str, Any]:
@@ -121,6 +126,9 @@ class LocalCollateral:
         source: CollateralSource = _Offline()
         if self._pccs:
             source = PccsSource(self._pccs, ca=self._ca)
+        # Whoever brings a quote names the platform, and a PCCS may be slow.
+        if not self._fetching.acquire(timeout=WAIT_SECONDS):
+            raise NoCollateral(f"Collateral of {FETCHES} platforms is being fetched already.")
         try:
             return CachedCollateral(source, self._root, clock=self._clock).fetch(fmspc, ca, tee)
         except CragError:
@@ -128,6 +136,8 @@ class LocalCollateral:
             raise NoCollateral(
                 f"There is no collateral that is valid now for FMSPC {fmspc}, and {asked}."
             ) from None
+        finally:
+            self._fetching.release()
 
 
 def _text(path: Path) -> str:
