@@ -11,11 +11,23 @@ segments := path if is_array(path)
 segments := array.slice(parts, count(parts) - 3, count(parts)) if {
 	is_string(path)
 	parts := split(path, "/")
-	count(parts) in {3, 4}
+	named(parts)
 }
+
+# With the forks' prefix, or as their own tests have it.
+named(parts) if count(parts) == 3
+
+named(parts) if {
+	count(parts) == 4
+	parts[0] in {"", "resource"}
+}
+
+# Upstream has other plugins beside the one for resources, with paths of their own.
+elsewhere if data.plugin != "resource"
 
 allow if {
 	concat("/", segments) in resources
+	not elsewhere
 	affirmed
 	measured
 }

@@ -190,6 +190,26 @@ def test_a_verdict_that_does_not_affirm_releases_nothing(status: str) -> None:
     assert not release(policy, made.ear(made.fork(), status=status), path(RESOURCE))
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"plugin": "pkcs11", "resource-path": RESOURCE.split("/"), "query": {}},
+        {"plugin": "resource", "resource-path": ["x", *RESOURCE.split("/")], "query": {}},
+        {"resource-path": f"pkcs11/{RESOURCE}"},
+        {"resource-path": f"resource/x/{RESOURCE}"},
+        {"resource-path": f"{RESOURCE}/x"},
+        {"resource-path": None},
+        {},
+    ],
+)
+def test_what_is_no_resource_is_not_released_by_a_resources_name(data: dict[str, Any]) -> None:
+    policy = policies()[pinning.RESOURCE]
+    claims = token("upstream", made.upstream())
+    for good in (path(RESOURCE), path(RESOURCE, array=True), {"resource-path": f"/{RESOURCE}"}):
+        assert release(policy, claims, good)
+    assert not release(policy, claims, data)
+
+
 def test_gpus_that_are_wanted_must_be_there_and_affirmed() -> None:
     policy = policies(gpus=1)[pinning.RESOURCE]
     data = path(RESOURCE, array=True)
