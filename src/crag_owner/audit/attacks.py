@@ -21,6 +21,7 @@ _FITS: tuple[tuple[str, PairAttack], ...] = (
     ("centred procrustes", known_pairs.by_centred_procrustes),
     ("ridge", known_pairs.by_ridge),
     ("anchors", known_pairs.by_anchors),
+    ("regression", known_pairs.by_regression),
 )
 ICP_MOST_PAIRS = 128
 

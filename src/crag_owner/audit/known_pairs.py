@@ -17,10 +17,12 @@ from crag_owner.audit.linear import (
     nearest,
     procrustes,
     ridge,
+    squared_distances,
     unit,
 )
 
 ICP_ROUNDS = 30
+LEAST_NOISE = 1e-6
 
 
 def by_procrustes(rows: Matrix, known: Indices, texts: Matrix, candidates: Matrix) -> Indices:
@@ -61,6 +63,32 @@ def by_ridge(rows: Matrix, known: Indices, texts: Matrix, candidates: Matrix) ->
 def by_anchors(rows: Matrix, known: Indices, texts: Matrix, candidates: Matrix) -> Indices:
     """Compare inner products with the known points; the rotation need not be found."""
     return nearest(rows @ rows[known].T, candidates @ texts.T)
+
+
+def by_regression(rows: Matrix, known: Indices, texts: Matrix, candidates: Matrix) -> Indices:
+    """Predict each candidate's row from the pairs; take the candidate that makes the row likeliest.
+
+    Bayesian linear regression (Rasmussen and Williams, "Gaussian Processes for Machine Learning",
+    2006, section 2.1): the entries of the map are normal with variance 1/d, which fits a rotation,
+    and the noise is what squared norms exceed 1 by. What few pairs leave unknown of a candidate
+    widens its prediction instead of pulling it to a wrong place, so this needs the fewest pairs.
+    """
+    dimension = rows.shape[1]
+    noise = max(float(np.einsum("ij,ij->i", rows, rows).mean()) - 1.0, LEAST_NOISE)
+    mean_row, mean_text = rows[known].mean(axis=0), texts.mean(axis=0)
+    given = (texts - mean_text).astype(np.float64)
+    wanted = (candidates - mean_text).astype(np.float64)
+    gram = given @ given.T
+    gram[np.diag_indices_from(gram)] += noise
+    shared = given @ wanted.T
+    weights = np.linalg.solve(gram, shared)
+    predicted = (weights.T @ (rows[known] - mean_row)).astype(np.float32)
+    unknown = np.einsum("ij,ij->i", wanted, wanted) - np.einsum("ij,ij->j", shared, weights)
+    spread = ((noise + np.maximum(unknown, 0.0)) / dimension).astype(np.float32)
+    unlikely = squared_distances(rows - mean_row, predicted)
+    unlikely /= spread
+    unlikely += dimension * np.log(spread)
+    return np.asarray(unlikely.argmin(axis=1), dtype=np.intp)
 
 
 def by_icp(rows: Matrix, known: Indices, texts: Matrix, candidates: Matrix) -> Indices:

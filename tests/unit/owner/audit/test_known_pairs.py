@@ -17,6 +17,7 @@ FITS = [
     known_pairs.by_centred_procrustes,
     known_pairs.by_ridge,
     known_pairs.by_anchors,
+    known_pairs.by_regression,
     known_pairs.by_icp,
 ]
 
@@ -45,6 +46,13 @@ def test_few_pairs_fail_alone_and_suffice_with_a_list_of_candidates() -> None:
     helped = _attacked(known_pairs.by_icp, 8, factor=0.25)
     assert alone < 0.3
     assert helped > 0.95
+
+
+def test_who_knows_how_much_the_noise_is_needs_fewer_pairs() -> None:
+    for factor in (0.5, 1.0, 2.0):
+        best = _attacked(known_pairs.by_regression, DIMENSION // 4, factor=factor)
+        for other in FITS[:4]:
+            assert best > _attacked(other, DIMENSION // 4, factor=factor) + 0.1
 
 
 def test_more_noise_costs_the_attacker() -> None:
