@@ -74,8 +74,15 @@ class TdxSource:
         Raises:
             AttestationRejected, NotSupported, CragError: as :meth:`RuntimeRegister.measure`.
         """
-        runtime = self._runtime or RuntimeRegister()
-        return runtime.measure(self._own or OwnEvents(()), before(self._event_log()))
+        runtime, own = self._runtime or RuntimeRegister(), self._own or OwnEvents(())
+        earlier = before(self._event_log())
+        if own.text and earlier:
+            # Once extended, the register would fit no log until the machine is started anew.
+            raise NotSupported(
+                "The firmware of this TD extends RTMR3, and a text log cannot tell of that.",
+                hint="Use --event-log ccel, which Trustee 1.6 and later read.",
+            )
+        return runtime.measure(own, earlier)
 
     def evidence(self, report_data: bytes) -> dict[str, Any]:
         """Evidence over ``report_data`` (1 to 64 bytes); GPUs answer to its first 32 bytes.

@@ -211,6 +211,21 @@ def test_a_firmware_log_that_does_not_replay_gives_no_evidence(
         made.evidence(DATA)
 
 
+def test_a_text_log_is_not_begun_behind_what_the_firmware_extended(tmp_path: Path) -> None:
+    (tmp_path / "CCEL").write_bytes(logs.ccel([*BOOT, logs.event(4, logs.IPL, b"initrd")]))
+    (tmp_path / "rtmr3").write_bytes(bytes(48))
+    made = TdxSource(
+        TsmReports(tmp_path),
+        ccel=tmp_path / "CCEL",
+        own=OwnEvents(OWN.entries, text=True),
+        runtime=RuntimeRegister(tmp_path / "rtmr3"),
+    )
+    with pytest.raises(NotSupported, match="extends RTMR3") as refused:
+        made.measure()
+    assert "--event-log ccel" in refused.value.hint
+    assert (tmp_path / "rtmr3").read_bytes() == bytes(48)
+
+
 def test_a_kernel_without_the_interface_is_told_so(tmp_path: Path) -> None:
     absent = RuntimeRegister(tmp_path / "rtmr3:sha384")
     assert not absent.available()
