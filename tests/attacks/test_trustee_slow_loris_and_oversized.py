@@ -167,6 +167,10 @@ def test_a_flood_is_slowed_down_and_leaves_the_attested_and_the_admin_alone(
         assert empty[-1].headers["retry-after"] == "1"
         asked = [httpx.post(f"{place.service}/challenge", trust_env=False) for _ in range(5)]
         assert [reply.status_code for reply in asked] == [200] * 4 + [429]
+        assert (asked[-1].json()["code"], asked[-1].json()["retryable"]) == (
+            "AS.REQUEST.TOO_MANY",
+            True,
+        )
         with pytest.raises(Unreachable, match="429"):
             KbsClient(place.url, SampleSource(measurement())).fetch(RESOURCE)
         assert first.open(first.resource()) == SECRET

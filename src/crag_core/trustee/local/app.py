@@ -29,7 +29,13 @@ from crag_core.trustee.local.kbs import Credentials, Kbs
 from crag_core.trustee.local.limits import BodyTooLarge, Guard, read_body
 from crag_core.trustee.local.posture import STRICT, Posture
 from crag_core.trustee.local.rates import Rate, Rates
-from crag_core.trustee.local.replies import AsRefusal, KbsRefusal, plain, too_many
+from crag_core.trustee.local.replies import (
+    AsRefusal,
+    KbsRefusal,
+    plain,
+    too_many,
+    too_many_appraisals,
+)
 
 COOKIE = "kbs-session-id"
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
@@ -110,12 +116,15 @@ def _guarded(endpoint: Endpoint) -> Endpoint:
     return answer
 
 
-def _limited(rate: Rate, endpoint: Endpoint) -> Endpoint:
-    """``endpoint`` for anybody, as often as ``rate`` lets it; refused before a body is read."""
+def _limited(rate: Rate, endpoint: Endpoint, *, service: bool = False) -> Endpoint:
+    """``endpoint`` for anybody, as often as ``rate`` lets it; refused before a body is read.
+
+    ``service``: it is the attestation service's, whose refusals have another form.
+    """
 
     async def answer(request: Request) -> Response:
         if not rate.take():
-            raise too_many("requests")
+            raise too_many_appraisals() if service else too_many("requests")
         return await endpoint(request)
 
     return _guarded(answer)
@@ -227,8 +236,10 @@ def _as_routes(parts: Parts) -> list[Route]:
 
     return [
         Route("/certificate", certificate, methods=["GET"]),
-        Route("/challenge", _limited(rates.challenges, challenge), methods=["POST"]),
-        Route("/attestation", _limited(rates.appraisals, attestation), methods=["POST"]),
+        Route("/challenge", _limited(rates.challenges, challenge, service=True), methods=["POST"]),
+        Route(
+            "/attestation", _limited(rates.appraisals, attestation, service=True), methods=["POST"]
+        ),
         *_admin_routes(
             parts,
             [

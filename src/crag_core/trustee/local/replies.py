@@ -74,9 +74,24 @@ class AsRefusal(Exception):
             "detail": harmless(self.detail),
             "retryable": self.retryable,
         }
+        headers = {"retry-after": "1"} if self.status == 429 else None
         return Response(
-            json.dumps(body), status_code=self.status, media_type="application/problem+json"
+            json.dumps(body),
+            status_code=self.status,
+            headers=headers,
+            media_type="application/problem+json",
         )
+
+
+def too_many_appraisals() -> AsRefusal:
+    """:func:`too_many` as the attestation service says it."""
+    return AsRefusal(
+        429,
+        "AS.REQUEST.TOO_MANY",
+        "Too Many Requests",
+        "Too many requests; try again later.",
+        retryable=True,
+    )
 
 
 def plain(status: int, sentence: str) -> Response:
