@@ -121,6 +121,7 @@ def write(
         advisories=tuple(sorted(set(advisories))),
         accept_unknown_tcb=accept_unknown_tcb,
         gpus=max(0, gpus),
+        parts=pins.parts(read),
     )
     files = {
         **pinning.write(made),

@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable
 from importlib import resources as packaged
 
-from crag_core.trustee.pins import Pins
+from crag_core.trustee.pins import Measured, Pins, event_digests
 
 ATTESTATION, GPU, RESOURCE = "attestation-policy.rego", "gpu-policy.rego", "resource-policy.rego"
 
@@ -44,10 +44,9 @@ def _template(name: str) -> str:
 
 
 def _constants(pins: Pins) -> str:
+    measurements = ",\n".join(_measurement(one) for one in pins.together())
     rules = {
-        "contents": _object(pins.events.items()),
-        "digests": _object(pins.event_digests().items()),
-        "registers": _object(pins.registers.items()),
+        "measurements": f"[\n{measurements},\n]",
         "resources": _set(pins.resources),
         "tcb_statuses": _set(pins.tcb_statuses),
         "advisories": _set(pins.advisories),
@@ -56,6 +55,16 @@ def _constants(pins: Pins) -> str:
         "gpus_wanted": json.dumps(pins.gpus),
     }
     return "\n\n".join(f"{name} := {value}" for name, value in rules.items())
+
+
+def _measurement(one: Measured) -> str:
+    members = {
+        "contents": one.events,
+        "digests": event_digests(one.events),
+        "registers": one.registers,
+    }
+    texts = (f'"{name}": {_object(found.items())}' for name, found in members.items())
+    return f"{{{', '.join(texts)}}}"
 
 
 def _object(items: Iterable[tuple[str, list[str]]]) -> str:

@@ -35,6 +35,14 @@ Digests = dict[str, list[str]]
 
 
 @dataclass(frozen=True)
+class Measured:
+    """Events and registers that are accepted together, each by name; forms as in :class:`Pins`."""
+
+    events: Digests
+    registers: Digests
+
+
+@dataclass(frozen=True)
 class Pins:
     """The values that are accepted.
 
@@ -42,7 +50,8 @@ class Pins:
     quote by name, in hex; empty where nothing but sample evidence is pinned. ``allow_sample``:
     software-made evidence is accepted. ``tcb_statuses``, ``advisories``: what is tolerated of a
     platform. ``accept_unknown_tcb``: also of a server that doesn't tell. ``gpus``: how many at
-    least. ``resources``: what is released, ``repository/type/tag``.
+    least. ``resources``: what is released, ``repository/type/tag``. ``parts``: which of the events
+    and registers belong together; without it, all of them go with each other.
     """
 
     events: Digests
@@ -53,6 +62,7 @@ class Pins:
     advisories: tuple[str, ...] = ()
     accept_unknown_tcb: bool = False
     gpus: int = 0
+    parts: tuple[Measured, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what could turn into something else in a policy's text.
@@ -75,27 +85,28 @@ class Pins:
         well = well and all(_HEX.fullmatch(value) for value in fields)
         well = well and set(self.registers) in (set(), set(REGISTERS))
         well = well and all(map(_WORD.fullmatch, (*self.tcb_statuses, *self.advisories)))
+        # Values that are nowhere else would be in the policies' text without a look at their form.
+        well = well and all(
+            set(part.events) == set(EVENTS)
+            and set(part.registers) in (set(), set(REGISTERS))
+            and _within(part.events, self.events)
+            and _within(part.registers, self.registers)
+            for part in self.parts
+        )
         if not well:
             raise BadInput("A pinned value is not of its form.", hint=_HINT)
         if "Revoked" in self.tcb_statuses or not self.tcb_statuses:
             raise BadInput("A revoked platform is never accepted.", hint="Name other statuses.")
 
-    def event_digests(self) -> Digests:
-        """What the events' digests in a log are: SHA-256 and SHA-384 of their data, by name."""
-        return {
-            name: sorted(
-                hashlib.new(algorithm, LogEntry(name, bytes.fromhex(content)).data()).hexdigest()
-                for content in contents
-                for algorithm in ("sha256", "sha384")
-            )
-            for name, contents in self.events.items()
-        }
+    def together(self) -> tuple[Measured, ...]:
+        """The measurements, any one of which is accepted as a whole."""
+        return self.parts or (Measured(self.events, self.registers),)
 
     def reference_values(self) -> Digests:
         """The same pins as reference values, for policies that look there."""
         return {
             **{f"crag.{name}": list(found) for name, found in self.events.items()},
-            **{f"crag.{name}.event": found for name, found in self.event_digests().items()},
+            **{f"crag.{name}.event": found for name, found in event_digests(self.events).items()},
             **{f"tdx.{name}": list(found) for name, found in self.registers.items()},
         }
 
@@ -111,7 +122,24 @@ class Pins:
             "advisories": list(self.advisories),
             "accept_unknown_tcb": self.accept_unknown_tcb,
             "gpus": self.gpus,
+            "parts": [{"events": one.events, "registers": one.registers} for one in self.parts],
         }
+
+
+def event_digests(events: Digests) -> Digests:
+    """What the events' digests in a log are: SHA-256 and SHA-384 of their data, by name."""
+    return {
+        name: sorted(
+            hashlib.new(algorithm, LogEntry(name, bytes.fromhex(content)).data()).hexdigest()
+            for content in contents
+            for algorithm in ("sha256", "sha384")
+        )
+        for name, contents in events.items()
+    }
+
+
+def _within(one: Digests, other: Digests) -> bool:
+    return all(set(values) <= set(other.get(name, ())) for name, values in one.items())
 
 
 def read(data: bytes) -> Pins:
@@ -125,6 +153,7 @@ def read(data: bytes) -> Pins:
         known = found.pop("format") == FORMAT
         for name in ("resources", "tcb_statuses", "advisories"):
             found[name] = tuple(str(item) for item in found[name])
+        found["parts"] = tuple(Measured(**part) for part in found.get("parts", ()))
         pins = Pins(**found) if known else None
     except (KeyError, TypeError, AttributeError):
         pins = None
@@ -133,6 +162,11 @@ def read(data: bytes) -> Pins:
             f"The pins are not of the format {FORMAT}.", hint="Write them with 'policy write'."
         )
     return pins
+
+
+def parts(files: Sequence[tuple[str, bytes]]) -> tuple[Measured, ...]:
+    """What each of ``files`` says by itself; raises as :func:`measured`."""
+    return tuple(Measured(*measured([file])) for file in files)
 
 
 def measured(files: Sequence[tuple[str, bytes]]) -> tuple[Digests, Digests]:

@@ -12,19 +12,24 @@ default configuration := 36
 
 default file_system := 35
 
-hardware := 2 if genuine
-
-executables := 3 if {
-	booted
-	logged("software")
+hardware := 2 if {
+	some pins in measurements
+	genuine(pins)
 }
+
+# Of one measurement as a whole: the software of one doesn't go with the configuration of another.
+executables := 3 if measured
 
 configuration := 2 if {
-	configured
-	logged("configuration")
+	some pins in measurements
+	configured(pins)
+	logged(pins, "configuration")
 }
 
-file_system := 2 if logged("model")
+file_system := 2 if {
+	some pins in measurements
+	logged(pins, "model")
+}
 
 # The same as upstream reads them.
 trust_claims := {

@@ -1,12 +1,14 @@
 # --- What the evidence shows, whichever server made the claims.
 
+# One of the measurements, in all of its parts.
 measured if {
-	genuine
-	booted
-	configured
-	logged("software")
-	logged("configuration")
-	logged("model")
+	some pins in measurements
+	genuine(pins)
+	booted(pins)
+	configured(pins)
+	logged(pins, "software")
+	logged(pins, "configuration")
+	logged(pins, "model")
 }
 
 sample if {
@@ -24,32 +26,41 @@ header(name) := evidence.tdx.quote.header[name]
 
 header(name) := evidence[concat("", ["tdx.quote.header.", name])] if not evidence.tdx
 
-pinned(name) if field(name) in registers[name]
+pinned(pins, name) if field(name) in pins.registers[name]
 
-genuine if sample
+genuine(pins) if {
+	pins.contents
+	sample
+}
 
-genuine if {
+genuine(pins) if {
 	header("tee_type") == "81000000"
 	header("vendor_id") == "939a7233f79c4ca9940a0db3957f0607"
-	pinned("mr_td")
-	pinned("mr_seam")
+	pinned(pins, "mr_td")
+	pinned(pins, "mr_seam")
 	patched
 }
 
-booted if sample
-
-booted if {
-	pinned("rtmr_0")
-	pinned("rtmr_1")
-	pinned("rtmr_2")
+booted(pins) if {
+	pins.contents
+	sample
 }
 
-configured if sample
+booted(pins) if {
+	pinned(pins, "rtmr_0")
+	pinned(pins, "rtmr_1")
+	pinned(pins, "rtmr_2")
+}
 
-configured if {
+configured(pins) if {
+	pins.contents
+	sample
+}
+
+configured(pins) if {
 	startswith(field("td_attributes"), "00")
-	pinned("td_attributes")
-	pinned("xfam")
+	pinned(pins, "td_attributes")
+	pinned(pins, "xfam")
 }
 
 # --- How well the platform is patched, as far as the server tells.
@@ -86,42 +97,42 @@ tolerated(advisory) if advisory in advisories
 # --- crag's own events. Where a server doesn't check that an event's digest is that of its text,
 # the digest is what is compared, in the one register that software extends.
 
-logged(name) if evidence.sample.events[name] in contents[name]
+logged(pins, name) if evidence.sample.events[name] in pins.contents[name]
 
-logged(name) if {
+logged(pins, name) if {
 	sample
 	some event in evidence.sample.cc_eventlog.uefi_event_logs
-	extended(event, 1, name)
+	extended(pins, event, 1, name)
 }
 
-logged(name) if {
+logged(pins, name) if {
 	some event in evidence.tdx.uefi_event_logs
-	extended(event, 4, name)
+	extended(pins, event, 4, name)
 	not strange
 }
 
-logged(name) if {
+logged(pins, name) if {
 	not evidence.tdx.uefi_event_logs
 	entries := evidence.tdx.aael[concat("/", ["crag", name])]
-	listed(entries, name)
+	listed(pins, entries, name)
 }
 
-logged(name) if {
+logged(pins, name) if {
 	not evidence.tdx
 	entries := evidence[concat("/", ["tdx.aael.crag", name])]
-	listed(entries, name)
+	listed(pins, entries, name)
 }
 
-extended(event, register, name) if {
+extended(pins, event, register, name) if {
 	event.index == register
 	event.type_name == "EV_EVENT_TAG"
 	some digest in event.digests
-	digest.digest in digests[name]
+	digest.digest in pins.digests[name]
 }
 
-listed(entries, name) if {
+listed(pins, entries, name) if {
 	count(entries) == 1
-	some content in contents[name]
+	some content in pins.contents[name]
 	entries[0] == concat(":", ["sha256", content])
 }
 
@@ -133,6 +144,7 @@ strange if {
 }
 
 familiar(event) if {
-	some name in object.keys(digests)
-	extended(event, 4, name)
+	some pins in measurements
+	some name in object.keys(pins.digests)
+	extended(pins, event, 4, name)
 }

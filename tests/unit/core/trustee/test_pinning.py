@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from crag_core.attestation.measurement import Event, Measurement
 from crag_core.errors import BadInput
 from crag_core.trustee import pinning, pins
 from crag_core.trustee.local.rego import evaluate
@@ -268,6 +269,81 @@ def test_two_measurements_are_accepted_alike() -> None:
     for workload in (measurement(), measurement("two")):
         assert ear_forks(written[pinning.ATTESTATION], made.old(workload))
     assert not ear_forks(written[pinning.ATTESTATION], made.old(measurement("three")))
+
+
+OTHER_TD = "12" * 48
+
+
+def workload(software: str, setting: int) -> Measurement:
+    return Measurement(
+        [
+            Event("software", {"format": "test", "name": software}),
+            Event("model", {"format": "test", "files": []}),
+            Event("configuration", {"format": "test", "settings": {"k": setting}}),
+        ]
+    )
+
+
+def shown(version: str, made_of: Measurement, mr_td: str = "11" * 48) -> dict[str, Any]:
+    """The claims of a TD that runs a workload."""
+    if version == "1.5 EAR":
+        evidence = made.old(made_of)
+    else:
+        log = made.tagged(made_of, made.RECORDED_FORM)
+        evidence = made.changed(VERSIONS[version][1](), ("tdx", "uefi_event_logs"), log)
+    return made.changed(evidence, ("tdx", "quote", "body", "mr_td"), mr_td)
+
+
+@pytest.mark.parametrize("version", ["1.5 EAR", "1.9", "upstream"])
+def test_of_two_measurements_the_parts_do_not_mix(version: str) -> None:
+    first, second = workload("one", 5), workload("two", 6)
+    files = [
+        (
+            name,
+            json.dumps(
+                {
+                    "tee": "tdx",
+                    "reference_values": found.reference_values(),
+                    "evidence": Td(found, mr_td=bytes.fromhex(mr_td)).evidence(b"\x01" * 48),
+                }
+            ).encode(),
+        )
+        for name, found, mr_td in (("a", first, "11" * 48), ("b", second, OTHER_TD))
+    ]
+    whole = pins.Pins(
+        *pins.measured(files), (RESOURCE,), accept_unknown_tcb=True, parts=pins.parts(files)
+    )
+    assert pins.read(json.dumps(whole.as_json()).encode()) == whole
+    written = pinning.write(whole)
+    judge = VERSIONS[version][0]
+    data = path(RESOURCE, array=version == "upstream")
+
+    def accepted(evidence: dict[str, Any]) -> set[bool]:
+        verdict = judge(written[pinning.ATTESTATION], evidence)
+        return {verdict, release(written[pinning.RESOURCE], token(version, evidence), data)}
+
+    assert accepted(shown(version, first)) == {True}
+    assert accepted(shown(version, second, OTHER_TD)) == {True}
+    for mixed in (
+        shown(version, workload("one", 6)),
+        shown(version, workload("two", 5)),
+        shown(version, workload("two", 5), OTHER_TD),
+        shown(version, first, OTHER_TD),
+        shown(version, second),
+    ):
+        assert accepted(mixed) == {False}
+
+
+def test_a_part_has_no_values_of_its_own() -> None:
+    events, registers = pins.measured([("m", json.dumps(made.attested()).encode())])
+    for part in (
+        pins.Measured({**events, "software": ["ab" * 32]}, registers),
+        pins.Measured({"software": events["software"]}, registers),
+        pins.Measured(events, {**registers, "mr_td": ["12" * 48]}),
+        pins.Measured(events, {"mr_td": registers["mr_td"]}),
+    ):
+        with pytest.raises(BadInput):
+            pins.Pins(events, registers, parts=(part,))
 
 
 def test_a_debug_td_and_broken_measurements_are_not_pinned() -> None:
