@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from crag_core.store.settings import DatabaseSettings
 
 if TYPE_CHECKING:
     from crag_core.collection import Collection
+    from crag_core.snapshot import Snapshot
 
 
 class Anchors:
@@ -45,8 +46,10 @@ class Anchors:
         Raises:
             IntegrityViolated: it is.
         """
+        # The anchor first: another program may write and remember more between the two.
+        known = self.load()
         with self._hinted():
-            check(collection.snapshot(), self.load())
+            check(collection.snapshot(), known)
 
     def check_gone(self) -> None:
         """Refuse that a collection which was seen here does not exist any more.
@@ -70,8 +73,26 @@ class Anchors:
         Raises:
             IntegrityViolated: it is older than the one remembered.
         """
+        while not self.advance(self.load(), collection.snapshot):
+            pass
+
+    def advance(self, known: Anchor | None, read: Callable[[], Snapshot]) -> bool:
+        """Remember what ``read`` gives if it is newer than ``known``, which was loaded before.
+
+        Returns:
+            False if another program of this machine remembered something newer in between.
+
+        Raises:
+            IntegrityViolated: it is older than ``known``.
+        """
         with self._hinted():
-            self.file.advance(Anchor.of(collection.snapshot()))
+            try:
+                self.file.advance(Anchor.of(read()))
+            except IntegrityViolated:
+                if self.load() == known:
+                    raise
+                return False
+            return True
 
     @contextmanager
     def _hinted(self) -> Iterator[None]:

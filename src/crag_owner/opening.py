@@ -33,7 +33,7 @@ def opened(
     """The collection for one block.
 
     Args:
-        check_anchor: refuse a snapshot that is older than one seen before.
+        check_anchor: refuse a snapshot that is older than one seen before, remember a newer one.
 
     Raises:
         BadInput: no such collection, or no key.
@@ -54,5 +54,5 @@ def opened(
             anchors.check_gone()
             raise
         if check_anchor:
-            anchors.check(collection)
+            anchors.save(collection)
         yield Opened(store, collection, anchors)

@@ -74,10 +74,13 @@ def rotate(
     anchors = Anchors(database, collection)
     master, new = _keys(key, new_master_key_file)
     changes = Changes(search_mode, scaling_factor, approximation_factor)
+    known = anchors.load()
     with open_store(database, create=False) as store:
         done = _rotated(store, collection, anchors, master, new, changes)
     console().progress_end()
-    _remember(anchors, trustee, collection, done, new)
+    # Where an ingest went on from there already, its anchor stays.
+    anchors.advance(known, lambda: done.snapshot)
+    _push(trustee, collection, done, new)
     _show(collection, done, trustee, changed_key=new is not None)
 
 
@@ -132,24 +135,16 @@ def _progress(done: int, total: int) -> None:
     console().event("progress", rows=done, total=total)
 
 
-def _remember(
-    anchors: Anchors,
-    trustee: TrusteeSettings,
-    collection: str,
-    done: Rotated,
-    new: MasterKey | None,
-) -> None:
-    """The new snapshot for this machine; it and a new key for the Trustee."""
+def _push(trustee: TrusteeSettings, collection: str, done: Rotated, new: MasterKey | None) -> None:
+    """The new anchor for the Trustee, if there is one, and a new key."""
     from crag_core.snapshot import Anchor
     from crag_owner.trustee_push import push_anchor, push_key
 
-    anchor = Anchor.of(done.snapshot)
-    anchors.file.advance(anchor)
     if not trustee.url:
         return
     if new is not None:
         push_key(trustee, collection, new)
-    push_anchor(trustee, collection, anchor)
+    push_anchor(trustee, collection, Anchor.of(done.snapshot))
 
 
 def _show(collection: str, done: Rotated, trustee: TrusteeSettings, *, changed_key: bool) -> None:

@@ -149,9 +149,29 @@ def test_a_rolled_back_database_is_refused_by_every_command(
     assert fresh.ok("verify", "--master-key-file", key)["ok"] is True
 
 
+@pytest.mark.parametrize("command", [("ingest", "docs"), ("search", "tea"), ("list",)])
+def test_a_snapshot_that_was_committed_and_not_remembered_is_remembered_later(
+    owner: Owner, command: tuple[str, ...]
+) -> None:
+    owner.ok("ingest", "docs")
+    (anchor,) = (owner.home / "anchors").glob("*/*.json")
+    before = anchor.read_bytes()
+    (owner.work / "docs" / "new.txt").write_text("One more.")
+    owner.ok("ingest", "docs")
+    after = anchor.read_bytes()
+    assert after != before
+    # As a kill between the commit and the anchor leaves it.
+    anchor.write_bytes(before)
+    owner.ok(*command)
+    assert anchor.read_bytes() == after
+
+
 def test_the_database_holds_no_word_of_a_document_name_label_or_question(
     owner: Owner, server: Server
 ) -> None:
+    for setting in ("log_statement = 'all'", "log_min_duration_statement = 0"):
+        execute(server.admin, f"ALTER SYSTEM SET {setting}")
+    execute(server.admin, "SELECT pg_reload_conf()")
     owner.ok("ingest", "docs", "--label", "clearance=topmost", "-t", "Which hotels are too dear?")
     owner.ok("search", "Which hotels are too dear?")
     assert owner.run("list", "--master-key", "a-mistyped-secret").code == 12
@@ -165,3 +185,5 @@ def test_the_database_holds_no_word_of_a_document_name_label_or_question(
             read += len(content)
             assert not [word for word in words if word.encode() in content], path
     assert read > 10_000_000
+    # It did log every statement, with its parameters.
+    assert b"crag.snapshots" in (server.data / "server.log").read_bytes()

@@ -184,6 +184,8 @@ def _finish(
         return None
     if not report.dry_run:
         collection.ensure_index()
+        # A run before this one may have been killed after its commit.
+        target.anchors.save(collection)
     snapshot = collection.snapshot()
     report.snapshot = {
         "id": snapshot.id,
