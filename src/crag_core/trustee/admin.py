@@ -112,8 +112,9 @@ class AdminClient:
         reply = self._send("GET", "resources", "the list of resources")
         names = ("repository_name", "resource_type", "resource_tag")
         try:
-            return sorted("/".join(str(item[name]) for name in names) for item in reply.json())
-        except (TypeError, KeyError):
+            listed = ["/".join(str(item[name]) for name in names) for item in reply.json()]
+            return sorted(resource_path(name) for name in listed)
+        except (TypeError, KeyError, BadInput):
             raise not_a_trustee(reply) from None
 
     def get_resource_policy(self, scope: str = "") -> str:

@@ -92,9 +92,8 @@ def problem(reply: Reply) -> Problem:
     kind = body.get("code") or body.get("type")
     detail = body.get("detail") or body.get("error")
     if isinstance(kind, str) and kind:
-        return Problem(
-            kind.rsplit("/", 1)[-1][:64], printable(detail), body.get("retryable") is True
-        )
+        named = printable(kind.rsplit("/", 1)[-1][:64])
+        return Problem(named, printable(detail), body.get("retryable") is True)
     forwarding = isinstance(detail, str) and detail.startswith("Failed to forward")
     return Problem("", printable(detail), forwarding or reply.status in _TRANSIENT)
 

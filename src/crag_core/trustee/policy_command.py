@@ -33,7 +33,7 @@ def show(**settings: Any) -> None:
     resources = release_policy.read(policy)
 
     def human() -> None:
-        console().line(policy.rstrip())
+        console().line(_shown(policy.rstrip()))
         console().line("")
         console().line("reference values:")
         _print_values(values)
@@ -248,8 +248,13 @@ def _digests(values: object) -> bool:
     )
 
 
+def _shown(text: str) -> str:
+    """A server's text, safe for a terminal."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text)
+
+
 def _print_values(values: Values, older: Values | None = None) -> None:
     for name, found in sorted(values.items()):
         for value in found:
             mark = "  (older)" if value in (older or {}).get(name, []) else ""
-            console().line(f"  {name}  {value}{mark}")
+            console().line(f"  {_shown(name)}  {_shown(value)}{mark}")

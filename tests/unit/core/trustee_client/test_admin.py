@@ -64,6 +64,15 @@ def test_resources_are_set_listed_and_deleted(there: ForeignTrustee) -> None:
         assert missing.value.code == "resource-missing"
 
 
+@pytest.mark.parametrize("name", ["a/b/\x1b[31mc", "../b/c", "a//c"])
+def test_a_list_of_what_are_no_resources_is_no_trustees(name: str) -> None:
+    with ForeignTrustee("openanolis-1.9") as there, client(there) as admin:
+        there.resources[name] = b""
+        with pytest.raises(CragError) as refused:
+            admin.list_resources()
+    assert refused.value.code == "not-a-trustee"
+
+
 def test_policies_are_set_under_the_id_that_each_reads(there: ForeignTrustee) -> None:
     with client(there) as admin:
         admin.set_resource_policy(POLICY)

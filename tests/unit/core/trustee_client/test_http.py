@@ -159,6 +159,8 @@ def test_a_servers_text_cannot_reach_the_terminal_raw() -> None:
     assert "\x1b" not in found.detail
     assert "\n" not in found.detail
     assert len(found.detail) <= 303
+    found = http.problem(_reply(b'{"type":"a/B\\u001b[31m","detail":"x"}'))
+    assert found.kind == "B [31m"
 
 
 @given(st.binary(max_size=80), st.integers(400, 599))
