@@ -129,7 +129,7 @@ def apply(
         console().line("is released to workloads that measure")
         _print_values(plan.values, plan.older)
         for name, values in sorted(plan.retired.items()):
-            console().line(f"and no longer {name}: {', '.join(values)}")
+            console().line(_shown(f"and no longer {name}: {', '.join(values)}"))
         console().line("Nothing was changed (--dry-run)." if dry_run else "Applied and read back.")
 
     console().result(facts, human)
