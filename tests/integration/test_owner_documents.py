@@ -97,6 +97,7 @@ def test_a_deleted_document_is_gone_and_the_rest_verifies(owner: Owner) -> None:
 def test_stats_count_what_is_there(owner: Owner) -> None:
     numbers = owner.ok("stats")
     assert (numbers["documents"], numbers["rows"]) == (2, 3)
+    assert numbers["chunking"] == {"tokens": 220, "overlap": 30, "strategy": "recursive"}
     assert "rows" in owner.run("stats").out
 
 

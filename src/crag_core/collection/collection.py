@@ -399,6 +399,7 @@ class Collection:
             "scaling_factor": profile.scaling_factor,
             "approximation_factor": profile.approximation_factor,
             "embedder": self.private.get("embedder"),
+            "chunking": self.private.get("chunking"),
             "check_value": profile.check_value,
             "bytes": sizes.bytes,
             "indexed": sizes.indexed,
