@@ -17,7 +17,7 @@ from crag_core.attestation.evidence import SampleSource
 from crag_core.errors import AttestationRejected, PolicyDenied
 from crag_core.trustee.jwe import RSA_LEGACY, TeeKey
 from crag_core.trustee.kbs import KbsClient
-from crag_core.trustee.rcar import LEGACY
+from crag_core.trustee.rcar import LEGACY, Dialect
 from support.trustee import RESOURCE, SECRET, Place, claims, kind, measurement, start
 
 
@@ -127,16 +127,12 @@ def test_the_old_protocol_is_not_spoken_unless_it_was_asked_for(tmp_path: Path) 
         strict.trustee.stop()
 
 
-def test_a_weak_key_is_not_taken_by_the_new_protocol(place: Place) -> None:
-    class Weak(SampleSource):
-        pass
-
+def test_a_weak_key_is_not_taken_by_the_new_protocol(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("crag_core.trustee.kbs.CURRENT", Dialect("0.4.0", RSA_LEGACY))
     with (
-        pytest.MonkeyPatch.context() as patch,
-        KbsClient(place.url, Weak(measurement())) as client,
+        KbsClient(place.url, SampleSource(measurement())) as client,
+        pytest.raises(AttestationRejected, match="RSA1_5 is a key of protocol"),
     ):
-        from crag_core.trustee.rcar import Dialect
-
-        patch.setattr("crag_core.trustee.kbs.CURRENT", Dialect("0.4.0", RSA_LEGACY))
-        with pytest.raises(AttestationRejected, match="RSA1_5 is a key of protocol"):
-            client.fetch(RESOURCE)
+        client.fetch(RESOURCE)
