@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -10,6 +12,9 @@ from crag_core.collection import Collection
 from crag_core.errors import IntegrityViolated
 from crag_core.keys import MasterKey
 from crag_core.snapshot import Anchor
+from crag_core.store.connection import BoundedConnection
+from crag_core.store.interface import SeenTexts, StoredText
+from crag_core.store.lookup import PostgresLookup
 from crag_core.store.postgres import PostgresStore
 from support.database import Postgres, Tables, draft, vector_of
 
@@ -58,15 +63,24 @@ def test_a_newer_snapshot_that_does_not_verify_is_refused(
         loaded.search(vector_of("x"))
 
 
+@pytest.mark.parametrize(
+    ("labels", "reason"), [({}, "another version"), ({"level": "2"}, "tampered")]
+)
 def test_an_old_row_put_back_after_loading_is_refused(
-    collection: Collection, owner: Collection, tables: Tables
+    collection: Collection,
+    owner: Collection,
+    tables: Tables,
+    labels: dict[str, str],
+    reason: str,
 ) -> None:
     owner.put_documents([draft(owner, "new.txt")])
     tables.save()
-    owner.put_documents([draft(owner, "new.txt", labels={"level": "2"})])
+    for each in ({"level": "1"}, labels):
+        owner.put_documents([draft(owner, "new.txt", labels=each)])
     loaded = collection.load()
     tables.restore(snapshot=False)
-    with pytest.raises(IntegrityViolated, match="another version"):
+    # Under the labels that were verified an old text opens, and its digest tells it.
+    with pytest.raises(IntegrityViolated, match=reason):
         loaded.search(vector_of(QUESTION), k=1)
 
 
@@ -80,6 +94,116 @@ def test_a_row_added_after_loading_is_refused(
     tables.restore(snapshot=False)
     with pytest.raises(IntegrityViolated, match="belongs to no document"):
         loaded.search(vector_of(QUESTION), k=1)
+
+
+@pytest.mark.parametrize(
+    "change", ["ct = set_byte(ct, 20, get_byte(ct, 20) # 1)", "nonce = '\\x00'"]
+)
+def test_a_hit_changed_after_loading_is_named(
+    collection: Collection, owner: Collection, tables: Tables, change: str
+) -> None:
+    owner.put_documents([draft(owner, "new.txt")])
+    best = collection.search(vector_of(QUESTION), k=1)[0]
+    loaded = collection.load()
+    tables.sql(f"UPDATE {{rows}} SET {change} WHERE id = '{best.chunk_id}'")  # noqa: S608
+    with pytest.raises(IntegrityViolated) as caught:
+        loaded.search(vector_of(QUESTION), k=1)
+    assert caught.value.details["row"] == best.chunk_id
+    assert caught.value.details["violation"] == "tampered"
+
+
+def test_other_columns_changed_after_loading_count_for_nothing(
+    collection: Collection, owner: Collection, tables: Tables
+) -> None:
+    owner.put_documents([draft(owner, "new.txt")])
+    loaded = collection.load()
+    before = loaded.search(vector_of(QUESTION), k=3)
+    # Every row claims to be where the best one is, of another date and with other labels.
+    tables.sql(
+        "UPDATE {rows} SET tags = ARRAY['\\x00'::bytea], expires = 99999999999, emb ="
+        " (SELECT emb FROM {rows} WHERE id = %s)",
+        before[0].chunk_id,
+    )
+    assert loaded.search(vector_of(QUESTION), k=3) == before
+
+
+def lying(
+    monkeypatch: pytest.MonkeyPatch, change: Callable[[list[StoredText]], list[StoredText]]
+) -> None:
+    """Have the database name other rows than the near ones."""
+    honest = PostgresLookup.nearest_texts
+
+    def near(self: PostgresLookup, *asked: Any) -> SeenTexts:
+        seen = honest(self, *asked)
+        return SeenTexts(seen.snapshot, change(seen.texts))
+
+    monkeypatch.setattr(PostgresLookup, "nearest_texts", near)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda texts: [*texts, texts[0]], "returned twice"),
+        (lambda texts: [*texts, StoredText(bytes(16), b"", b"")], "belongs to no document"),
+        (lambda texts: [*texts, StoredText(b"short", b"", b"")], "belongs to no document"),
+        (lambda texts: [each._replace(nonce=b"") for each in texts], "tampered"),
+        (lambda texts: [each._replace(ciphertext=b"") for each in texts], "tampered"),
+        (
+            lambda texts: [
+                one._replace(id=other.id) for one, other in zip(texts, texts[::-1], strict=True)
+            ],
+            "tampered",
+        ),
+    ],
+)
+def test_what_a_database_cannot_have_is_refused(
+    collection: Collection,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[list[StoredText]], list[StoredText]],
+    reason: str,
+) -> None:
+    loaded = collection.load()
+    lying(monkeypatch, change)
+    with pytest.raises(IntegrityViolated, match=reason):
+        loaded.search(vector_of("x"))
+
+
+def test_labels_and_dates_are_judged_by_what_was_verified(
+    collection: Collection, owner: Collection, store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner.put_documents([draft(owner, "new.txt", labels={"team": "a"})])
+    owner.put_documents([draft(owner, "old.txt", expires=5)])
+    loaded = collection.load()
+    with store.reader() as reader:
+        everything = [
+            StoredText(row.id, row.nonce, row.ciphertext)
+            for batch in reader.rows(collection._context.generation)
+            for row in batch
+        ]
+    hits = loaded.search(vector_of("x"), k=3, filter={"team": "a"})
+    assert {hit.source for hit in hits} == {"new.txt"}
+    lying(monkeypatch, lambda _texts: everything)
+    found = {hit.source for hit in loaded.search(vector_of("x"), k=100)}
+    assert "new.txt" in found
+    assert "old.txt" not in found
+    with pytest.raises(IntegrityViolated, match="without the labels"):
+        loaded.search(vector_of("x"), filter={"team": "a"})
+
+
+def test_the_database_does_not_learn_which_of_the_near_rows_the_hits_are(
+    collection: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = collection.load()
+    asked: list[Any] = []
+    honest = BoundedConnection.execute
+
+    def execute(self: BoundedConnection, query: Any, *arguments: Any, **options: Any) -> Any:
+        asked.append(query)
+        return honest(self, query, *arguments, **options)
+
+    monkeypatch.setattr(BoundedConnection, "execute", execute)
+    assert len(loaded.search(vector_of("x"), k=2, fetch=12)) == 2
+    assert len([query for query in asked if query != "SELECT 1"]) == 1
 
 
 def test_many_threads_search_while_the_owner_writes(

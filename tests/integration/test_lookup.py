@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
 from crag_core.collection import Collection
-from crag_core.store.interface import SeenRows
+from crag_core.store.interface import SeenRows, SeenTexts
 from crag_core.store.postgres import PostgresStore
 from support.database import draft, vector_of
 
@@ -41,8 +43,28 @@ def test_as_many_candidates_are_looked_at_as_rows_are_wanted(
     assert len(near(store, large, 7).rows) == 7
 
 
-def test_the_plan_is_one_by_the_index(store: PostgresStore, large: Collection) -> None:
-    near(store, large)
+def near_texts(store: PostgresStore, collection: Collection, limit: int = LIMIT) -> SeenTexts:
+    query = collection.cipher.encrypt_query(vector_of("x"))
+    with store.lookup() as lookup:
+        lookup._connection.execute("SET enable_seqscan = off")
+        return lookup.nearest_texts(collection._context.generation, query, limit, 0)
+
+
+def test_texts_are_those_of_the_rows_that_are_near(store: PostgresStore, large: Collection) -> None:
+    for limit in (1, 7, LIMIT):
+        for _ in range(7):
+            seen, texts = near(store, large, limit), near_texts(store, large, limit)
+            assert texts.texts == [(row.id, row.nonce, row.ciphertext) for row in seen.rows]
+            assert texts.snapshot == seen.snapshot
+
+
+@pytest.mark.parametrize("ask", [near, near_texts])
+def test_the_plan_is_one_by_the_index(
+    store: PostgresStore,
+    large: Collection,
+    ask: Callable[[PostgresStore, Collection], object],
+) -> None:
+    ask(store, large)
     with store._connections.connection() as connection:
         ((prepared,),) = connection.execute(
             "SELECT name FROM pg_prepared_statements WHERE statement LIKE '%hnsw.ef_search%'"
@@ -75,3 +97,5 @@ def test_a_snapshot_that_is_gone_is_none(store: PostgresStore, collection: Colle
     seen = near(store, collection)
     assert seen.snapshot is None
     assert len(seen.rows) == 18
+    texts = near_texts(store, collection)
+    assert (texts.snapshot, len(texts.texts)) == (None, 18)

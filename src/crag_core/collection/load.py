@@ -12,7 +12,8 @@ from crag_core.collection.following import moved
 from crag_core.collection.labels import label_tags
 from crag_core.collection.memory import Memory, MemoryLoader
 from crag_core.collection.report import refuse
-from crag_core.collection.search import Hit, Question, find
+from crag_core.collection.search import Hit, Question, find_known
+from crag_core.collection.verified_rows import VerifiedRows, VerifiedRowsLoader
 from crag_core.collection.verify import examine
 from crag_core.errors import IntegrityViolated, Unreachable
 from crag_core.snapshot import Anchor, Snapshot
@@ -27,14 +28,15 @@ MAX_ATTEMPTS = 3
 
 @dataclass(frozen=True)
 class Verified:
-    """What a verification found: the snapshot, digests by row id and, in mode ``enclave``, the rows
-    themselves.
+    """What a verification found: the snapshot, digests by row id, and what is held of the rows:
+    in mode ``enclave`` ``memory``, in mode ``database`` ``rows``.
     """
 
     context: Context
     snapshot: Snapshot
     known: dict[bytes, bytes]
-    memory: Memory | None
+    memory: Memory | None = None
+    rows: VerifiedRows | None = None
 
 
 def verified(
@@ -45,7 +47,7 @@ def verified(
     *,
     indexed: bool,
 ) -> Verified:
-    """Verify a collection, and hold it in memory where its search mode is ``enclave``.
+    """Verify a collection, and hold in memory what its search mode needs for many searches.
 
     Args:
         old: an earlier snapshot; what did not change since is taken over.
@@ -55,17 +57,22 @@ def verified(
         IntegrityViolated: it does not verify; the message names the first violation.
         Unreachable: the database does not answer.
     """
-    loader = None
+    # Another epoch has other rows.
+    same = old is not None and old.context is context
+    loader: MemoryLoader | VerifiedRowsLoader
     if context.in_enclave:
-        # Another epoch has other rows.
-        same = old is not None and old.context is context
         loader = MemoryLoader(context, old.memory if old and same else None, indexed=indexed)
-    examined = examine(context, store, anchor, keep=loader.keep if loader else None)
+    else:
+        loader = VerifiedRowsLoader(context)
+    examined = examine(context, store, anchor, keep=loader.keep)
     refuse(context.name, examined.verification)
     snapshot = examined.verification.snapshot
     if snapshot is None:
         raise TypeError("a verification without violation has a snapshot")
-    return Verified(context, snapshot, examined.known, loader.finish() if loader else None)
+    held = loader.finish()
+    if isinstance(held, Memory):
+        return Verified(context, snapshot, examined.known, memory=held)
+    return Verified(context, snapshot, examined.known, rows=held)
 
 
 class LoadedCollection:
@@ -157,10 +164,12 @@ class LoadedCollection:
             return hits, current
         question = Question.of(context, vector, k, fetch, tags)
         with self._store.lookup() as lookup:
-            seen = lookup.nearest(context.generation, *question.asked)
+            seen = lookup.nearest_texts(context.generation, *question.asked)
         current = context.current(seen.snapshot, held.snapshot)
-        same = current == held.snapshot
-        return find(context, question, seen.rows, held.known) if same else None, current
+        if current != held.snapshot or held.rows is None:
+            return None, current
+        near = held.rows.ranked(context, question, seen.texts)
+        return find_known(context, near, held.known), current
 
     def _follow(self, held: Verified) -> bool:
         """Verify the collection in the epoch that it was rotated to; whether it was."""

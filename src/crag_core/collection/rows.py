@@ -6,7 +6,6 @@ import functools
 import hashlib
 import json
 import struct
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -117,8 +116,11 @@ def row_elements(members: Iterable[tuple[bytes, bytes]]) -> list[bytes]:
 
 
 def row_name(identity: bytes) -> str:
-    """The id as text; what is not 16 bytes long is shown in hexadecimal."""
-    return str(uuid.UUID(bytes=identity)) if len(identity) == 16 else identity.hex() or "none"
+    """The id as text (RFC 9562, section 4); what is not 16 bytes long is shown in hexadecimal."""
+    text = identity.hex()
+    if len(identity) != 16:
+        return text or "none"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def open_row(context: Context, row: StoredRow) -> RowContent:
@@ -140,6 +142,24 @@ def authenticated(context: Context, row: StoredRow) -> bytes:
         return unseal_row(context, row)
     except (IntegrityViolated, OverflowError):
         raise _tampered(context, row) from None
+
+
+def authenticated_row(context: Context, row: StoredRow) -> tuple[bytes, bytes]:
+    """The payload as by :func:`authenticated`, and the digest as by :func:`row_digest`.
+
+    Raises:
+        IntegrityViolated: as :func:`open_row`; the message names the row.
+    """
+    identity, version, epoch, iv, vector, nonce, ciphertext, tags, expires = row
+    try:
+        if version != context.row_version or epoch != context.profile.epoch:
+            raise _tampered(context, row)
+        columns, ending = row_columns(iv, vector), row_ending(tags, expires)
+        aad = context.binding.joined(identity, columns, ending)
+        payload = context.text_sealer.unseal(nonce, ciphertext, aad)
+    except (IntegrityViolated, OverflowError):
+        raise _tampered(context, row) from None
+    return payload, digest_of(digest_head(version, epoch), columns, nonce, ciphertext, ending)
 
 
 def authenticated_all(context: Context, rows: Sequence[StoredRow]) -> list[bytes]:

@@ -12,15 +12,15 @@ import numpy as np
 from crag_core.collection.context import Context
 from crag_core.collection.rows import (
     RowContent,
-    authenticated,
     authenticated_all,
+    authenticated_row,
     read_row,
     row_digest,
-    row_digests,
     row_name,
 )
 from crag_core.errors import BadInput, IntegrityViolated
 from crag_core.store.interface import MAX_NEAREST, StoredRow
+from crag_core.vectors.keystream import IV_BYTES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -110,53 +110,47 @@ class Question:
         return cls(vector, query, k, limit, int(time.time()), tuple(tags))
 
 
-def find(
-    context: Context,
-    question: Question,
-    rows: Sequence[StoredRow],
-    known: Mapping[bytes, bytes] | None = None,
-) -> list[Hit]:
+def find(context: Context, question: Question, rows: Sequence[StoredRow]) -> list[Hit]:
     """The ``k`` nearest of the rows that a database of mode ``database`` returned, best first.
 
     Every row is authenticated before it may influence the order.
 
-    Args:
-        known: id and digest of all rows that exist; a row that is not among them is refused.
-
     Raises:
         IntegrityViolated: a row was changed; the message names it.
     """
-    if known is None:
-        payloads = authenticated_all(context, rows)
-        near = ranked(context, question, rows)
-        opened = [(rows[at], payloads[at], row_digest(rows[at])) for at, _ in near]
-    else:
-        # Their digests say that the rows are the verified ones, so only the hits are opened.
-        digests = _compared(context, rows, known)
-        near = ranked(context, question, rows)
-        opened = [(rows[at], authenticated(context, rows[at]), digests[at]) for at, _ in near]
+    payloads = authenticated_all(context, rows)
+    near = ranked(context, question, rows)
+    opened = [(score, rows[at], payloads[at], row_digest(rows[at])) for at, score in near]
+    return _hits(context, opened)
+
+
+def find_known(
+    context: Context, near: Sequence[tuple[StoredRow, float]], known: Mapping[bytes, bytes]
+) -> list[Hit]:
+    """The hits that rows and their scores are, best first.
+
+    Args:
+        known: id and digest of all rows that exist.
+
+    Raises:
+        IntegrityViolated: a row is not the verified one; the message names it.
+    """
+    opened = []
+    for row, score in near:
+        # Opened first, because what does not open was changed and is no other version.
+        payload, digest = authenticated_row(context, row)
+        if digest != known.get(row.id):
+            what = "is another version than the verified one"
+            raise refused(context, row.id, what, "rolled_back")
+        opened.append((score, row, payload, digest))
+    return _hits(context, opened)
+
+
+def _hits(context: Context, opened: Sequence[tuple[float, StoredRow, bytes, bytes]]) -> list[Hit]:
     return [
         hit(rank, score, read_row(context, row, payload), digest)
-        for rank, ((_, score), (row, payload, digest)) in enumerate(
-            zip(near, opened, strict=True), 1
-        )
+        for rank, (score, row, payload, digest) in enumerate(opened, 1)
     ]
-
-
-def _compared(
-    context: Context, rows: Sequence[StoredRow], known: Mapping[bytes, bytes]
-) -> list[bytes]:
-    """The digests of rows that are as they were verified."""
-    digests = row_digests(rows)
-    for row, digest in zip(rows, digests, strict=True):
-        expected = known.get(row.id)
-        if expected != digest:
-            # Opened first, because what does not open was changed and is no other version.
-            authenticated(context, row)
-            if expected is None:
-                raise _refused(context, row, "belongs to no document", "added")
-            raise _refused(context, row, "is another version than the verified one", "rolled_back")
-    return digests
 
 
 def ranked(
@@ -175,22 +169,41 @@ def ranked(
     if tags:
         for row in rows:
             if not tags <= set(row.tags):
-                raise _refused(context, row, "was returned without the labels asked for", "added")
+                what = "was returned without the labels asked for"
+                raise refused(context, row.id, what, "added")
     if len({row.id for row in rows}) != len(rows):
-        raise _refused(context, rows[0], "was returned twice", "added")
+        raise refused(context, rows[0].id, "was returned twice", "added")
     now = question.now
     live = [at for at, row in enumerate(rows) if row.expires is None or row.expires > now]
     if not live:
         return []
     shown = rows if len(live) == len(rows) else [rows[at] for at in live]
-    scores = _scores(context, question.vector, shown)
-    near = _highest(scores, question.k)
-    # Equal scores keep an order that does not depend on the database.
-    near.sort(key=lambda at: (-float(scores[at]), shown[at].id))
-    return [(live[at], float(scores[at])) for at in near[: question.k]]
+    sealed = stacked(context, [row.vector for row in shown], [row.iv for row in shown])
+    scores = scores_of(context, question.vector, *sealed)
+    near = highest(scores, [row.id for row in shown], question.k)
+    return [(live[at], score) for at, score in near]
 
 
-def _highest(scores: NDArray[np.float32], k: int) -> list[int]:
+def highest(scores: NDArray[np.float32], ids: Sequence[bytes], k: int) -> list[tuple[int, float]]:
+    """Places and scores of the ``k`` highest, best first.
+
+    Equal scores stand in the order of the rows' ids, which does not depend on the database.
+    """
+    near = _not_below(scores, k)
+    near.sort(key=lambda at: (-float(scores[at]), ids[at]))
+    return [(at, float(scores[at])) for at in near[:k]]
+
+
+def stacked(
+    context: Context, vectors: Sequence[bytes], ivs: Sequence[bytes]
+) -> tuple[NDArray[np.float16], NDArray[np.uint8]]:
+    """Encrypted vectors and IVs of authenticated rows as float16[n, d] and uint8[n, 12]."""
+    halves = np.frombuffer(b"".join(vectors), dtype=">f2").astype(np.float16)
+    starts = np.frombuffer(b"".join(ivs), dtype=np.uint8)
+    return halves.reshape(-1, context.profile.dimension), starts.reshape(-1, IV_BYTES)
+
+
+def _not_below(scores: NDArray[np.float32], k: int) -> list[int]:
     """Places of all scores that are not below the k-th highest."""
     if len(scores) <= k:
         return list(range(len(scores)))
@@ -199,20 +212,24 @@ def _highest(scores: NDArray[np.float32], k: int) -> list[int]:
     return found
 
 
-def _scores(
-    context: Context, vector: NDArray[np.float32], rows: Sequence[StoredRow]
+def scores_of(
+    context: Context,
+    vector: NDArray[np.float32],
+    vectors: NDArray[np.float16],
+    ivs: NDArray[np.uint8],
 ) -> NDArray[np.float32]:
-    """Inner products float32[n] of the question with the plaintexts of authenticated rows."""
-    cipher, dimension = context.cipher, context.profile.dimension
+    """Inner products float32[n] of the question with the plaintexts of authenticated rows.
+
+    Args:
+        vectors: encrypted, float16[n, d]; ``ivs``: uint8[n, 12].
+    """
+    cipher = context.cipher
     rotated = cipher.rotate(vector)
-    step = max(1, SCRATCH_BYTES // (4 * dimension))
-    scores = np.empty(len(rows), dtype=np.float32)
-    for start in range(0, len(rows), step):
-        part = rows[start : start + step]
-        halves = np.frombuffer(b"".join([row.vector for row in part]), dtype=">f2")
-        ivs = np.frombuffer(b"".join([row.iv for row in part]), dtype=np.uint8)
-        vectors = halves.astype(np.float16).reshape(len(part), dimension)
-        scores[start : start + step] = cipher.denoise(vectors, ivs.reshape(len(part), -1)) @ rotated
+    step = max(1, SCRATCH_BYTES // (4 * context.profile.dimension))
+    scores = np.empty(len(vectors), dtype=np.float32)
+    for start in range(0, len(vectors), step):
+        part = slice(start, start + step)
+        scores[part] = cipher.denoise(vectors[part], ivs[part]) @ rotated
     return scores
 
 
@@ -233,8 +250,9 @@ def hit(rank: int, score: float, content: RowContent, digest: bytes) -> Hit:
     )
 
 
-def _refused(context: Context, row: StoredRow, what: str, kind: str) -> IntegrityViolated:
-    name = row_name(row.id)
+def refused(context: Context, identity: bytes, what: str, kind: str) -> IntegrityViolated:
+    """The error for a row that is not what was verified."""
+    name = row_name(identity)
     return IntegrityViolated(
         f"The row {name} of the collection {context.name} {what}.",
         hint="Run `crag-owner verify` to see everything that was changed.",

@@ -66,6 +66,21 @@ class SeenRows(NamedTuple):
     rows: list[StoredRow]
 
 
+class StoredText(NamedTuple):
+    """Id (16 bytes) and sealed text of a row."""
+
+    id: bytes
+    nonce: bytes
+    ciphertext: bytes
+
+
+class SeenTexts(NamedTuple):
+    """Sealed texts, and the snapshot of the same moment; None where its record is gone."""
+
+    snapshot: StoredSnapshot | None
+    texts: list[StoredText]
+
+
 @dataclass(frozen=True)
 class StoredCollection:
     """A collection's public profile (JSON text) and its sealed private one."""
@@ -171,6 +186,17 @@ class Lookup(Protocol):
         """The snapshot, and up to ``limit`` (at most 1000) rows unexpired at ``now`` near ``query``
         (float32[d], L2) that have all ``tags``.
         """
+        ...
+
+    def nearest_texts(
+        self,
+        generation: Generation,
+        query: NDArray[np.float32],
+        limit: int,
+        now: int,
+        tags: Sequence[bytes] = (),
+    ) -> SeenTexts:
+        """As :meth:`nearest`, of each row no more than its id and its sealed text."""
         ...
 
 

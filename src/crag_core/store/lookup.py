@@ -10,8 +10,20 @@ from psycopg import sql
 
 from crag_core.store import schema
 from crag_core.store.connection import BoundedConnection, Halfvec
-from crag_core.store.interface import MAX_NEAREST, Generation, SeenRows, StoredSnapshot
-from crag_core.store.rowcodec import ROW_SELECT, decode_rows, halfvec_header
+from crag_core.store.interface import (
+    MAX_NEAREST,
+    Generation,
+    SeenRows,
+    SeenTexts,
+    StoredSnapshot,
+)
+from crag_core.store.rowcodec import (
+    ROW_SELECT,
+    TEXT_SELECT,
+    decode_rows,
+    decode_texts,
+    halfvec_header,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,6 +48,16 @@ _SEEN = (
     " FROM (SELECT set_config('hnsw.ef_search', {ef}, true) AS setting) AS s"
     " LEFT JOIN crag.snapshots ON collection_id = {collection}"
     " UNION ALL (SELECT {columns} FROM {rows} WHERE (expires IS NULL OR expires > %s){tagged}"
+    " ORDER BY emb <-> %s::halfvec LIMIT {limit})"
+)
+
+# The same with the sealed texts only.
+_SEEN_TEXTS = (
+    "SELECT convert_to(body, 'UTF8'), signature, state, convert_to(setting, 'UTF8')"
+    " FROM (SELECT set_config('hnsw.ef_search', {ef}, true) AS setting) AS s"
+    " LEFT JOIN crag.snapshots ON collection_id = {collection}"
+    " UNION ALL (SELECT {columns}, NULL::bytea FROM {rows}"
+    " WHERE (expires IS NULL OR expires > %s){tagged}"
     " ORDER BY emb <-> %s::halfvec LIMIT {limit})"
 )
 
@@ -71,38 +93,70 @@ class PostgresLookup:
         are wanted (``hnsw.ef_search = limit``); asked for tags, pgvector 0.8 goes on until enough
         rows have them (``hnsw.iterative_scan``).
         """
+        (body, _, _, signature, state, *_), *records = self._near(
+            _SEEN, generation, query, limit, now, tags
+        )
+        return SeenRows(_snapshot(body, signature, state), decode_rows(records))
+
+    def nearest_texts(
+        self,
+        generation: Generation,
+        query: NDArray[np.float32],
+        limit: int,
+        now: int,
+        tags: Sequence[bytes] = (),
+    ) -> SeenTexts:
+        """As :meth:`nearest`, of each row no more than its id and its sealed text."""
+        (body, signature, state, _), *records = self._near(
+            _SEEN_TEXTS, generation, query, limit, now, tags
+        )
+        return SeenTexts(_snapshot(body, signature, state), decode_texts(records))
+
+    def _near(
+        self,
+        form: str,
+        generation: Generation,
+        query: NDArray[np.float32],
+        limit: int,
+        now: int,
+        tags: Sequence[bytes],
+    ) -> list[tuple[Any, ...]]:
         limit = min(limit, MAX_NEAREST)
         vector = Halfvec(halfvec_header(len(query)) + query.astype(">f2").tobytes())
-        statement = _nearest(generation, limit, bool(tags))
+        statement = _nearest(form, generation, limit, bool(tags))
         if not tags:
-            return self._seen(statement, [now, vector], prepare=True)
+            return self._all(statement, [now, vector], prepare=True)
         # The planner weighs the index of tags against the other one by these settings and tags.
         self._connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         self._connection.execute(_EF_SEARCH, [str(limit)])
         self._connection.execute(_ITERATE, [str(MAX_SCANNED)])
-        found = self._seen(statement, [now, list(tags), vector], prepare=False)
+        found = self._all(statement, [now, list(tags), vector], prepare=False)
         self._connection.execute("COMMIT")
         return found
 
-    def _seen(self, statement: bytes, parameters: list[Any], *, prepare: bool) -> SeenRows:
+    def _all(
+        self, statement: bytes, parameters: list[Any], *, prepare: bool
+    ) -> list[tuple[Any, ...]]:
         cursor = self._connection.execute(statement, parameters, binary=True, prepare=prepare)
-        (body, _, _, signature, state, *_), *records = cursor.fetchall()
-        if body is None:
-            return SeenRows(None, decode_rows(records))
-        # Another encoding is no snapshot of crag's: its signature will not fit.
-        snapshot = StoredSnapshot(body.decode("utf-8", "replace"), signature, state)
-        return SeenRows(snapshot, decode_rows(records))
+        return cursor.fetchall()
+
+
+def _snapshot(body: bytes | None, signature: bytes, state: bytes) -> StoredSnapshot | None:
+    if body is None:
+        return None
+    # Another encoding is no snapshot of crag's: its signature will not fit.
+    return StoredSnapshot(body.decode("utf-8", "replace"), signature, state)
 
 
 @functools.lru_cache(maxsize=64)
-def _nearest(generation: Generation, limit: int, tagged: bool) -> bytes:
+def _nearest(form: str, generation: Generation, limit: int, tagged: bool) -> bytes:
     return (
-        sql.SQL(_SEEN)
+        sql.SQL(form)
         .format(
             limit=sql.Literal(limit),
             ef=sql.Literal(str(limit)),
             collection=sql.Literal(generation.collection),
-            columns=sql.SQL(ROW_SELECT),
+            columns=sql.SQL(TEXT_SELECT if form is _SEEN_TEXTS else ROW_SELECT),
             rows=schema.rows_table(generation),
             tagged=sql.SQL(" AND tags @> %s::bytea[]" if tagged else ""),
         )

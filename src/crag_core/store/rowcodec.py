@@ -11,7 +11,7 @@ import struct
 from collections.abc import Sequence
 from typing import Any
 
-from crag_core.store.interface import StoredDocument, StoredRow
+from crag_core.store.interface import StoredDocument, StoredRow, StoredText
 
 COPY_HEADER = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 COPY_TRAILER = b"\xff\xff"
@@ -22,6 +22,7 @@ ROW_COLUMNS = "id, version, epoch, iv, emb, nonce, ct, tags, expires"
 ROW_SELECT = (
     "uuid_send(id), version, epoch, iv, halfvec_send(emb), nonce, ct, array_send(tags), expires"
 )
+TEXT_SELECT = "uuid_send(id), nonce, ct"
 DOCUMENT_COLUMNS = "id, version, epoch, nonce, ct"
 DOCUMENT_SELECT = "uuid_send(id), version, epoch, nonce, ct"
 
@@ -116,6 +117,14 @@ def decode_rows(records: Sequence[Sequence[Any]]) -> list[StoredRow]:
         )
         for identity, version, epoch, iv, vector, nonce, ciphertext, tags, expires in records
     ]  # fmt: skip
+
+
+def decode_texts(records: Sequence[Sequence[Any]]) -> list[StoredText]:
+    """Records of :data:`TEXT_SELECT`; what crag would never write becomes a text of no row."""
+    return [
+        StoredText(_bytes(identity), _bytes(nonce), _bytes(ciphertext))
+        for identity, nonce, ciphertext, *_ in records
+    ]
 
 
 def decode_document(record: Sequence[Any]) -> StoredDocument:

@@ -16,6 +16,7 @@ from crag_core.store.rowcodec import (
     decode_row,
     decode_rows,
     decode_tags,
+    decode_texts,
     encode_documents,
     encode_rows,
 )
@@ -102,6 +103,14 @@ def test_a_halfvec_carries_its_dimension() -> None:
     row = StoredRow(bytes(16), 1, 1, b"", b"\x3c\x00\xbc\x00\x00\x01", b"", b"", (), None)
     ((*_, vector, _nonce, _text, _tags, _expires),) = read_copy(encode_rows([row]))
     assert vector == b"\x00\x03\x00\x00\x3c\x00\xbc\x00\x00\x01"
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.lists(st.none() | st.integers() | st.text() | st.binary(), min_size=3)))
+def test_texts_of_any_kind_are_read_without_failing(records: list[list[object]]) -> None:
+    for text, record in zip(decode_texts(records), records, strict=True):
+        for value, read in zip(record, text, strict=False):
+            assert read == (value if isinstance(value, bytes) else b"")
 
 
 odd = st.none() | st.integers() | st.text(max_size=5) | st.binary(max_size=30) | st.floats()
