@@ -19,8 +19,17 @@ pytestmark = pytest.mark.slow
 
 QUESTION = "Where does fox number 2 live?"
 # Runs apart from pytest, whose warnings are errors: Ray's own are not ours to fix.
+STRANGER = """
+import ray, sys
+try:
+    ray.init(address=sys.argv[1], log_to_driver=False)
+except Exception as error:
+    print("refused", type(error).__name__)
+else:
+    print("let in", ray.get(ray.remote(lambda: 1).remote()))
+"""
 PROBE = """
-import json, os, sys
+import json, os, subprocess, sys
 from crag_owner.chunking import ChunkingPolicy
 from crag_owner.parsing.sandbox import SandboxLimits
 from crag_owner.runner.preparing import Assignment
@@ -31,7 +40,15 @@ with RayPool(told, workers=1) as pool:
     environment, arguments = pool._ray.get(task.remote())
     prepared = pool.result(pool.submit(".txt", b"A fox lives in the north."))
     refused = pool.result(pool.submit(".pdf", b"no such thing"))
+    folder = os.path.dirname(os.environ["RAY_AUTH_TOKEN_PATH"])
+    private = os.stat(folder).st_mode & 0o777
+    without = {name: value for name, value in os.environ.items() if "RAY_AUTH" not in name}
+    stranger = subprocess.run(
+        [sys.executable, "-c", sys.argv[1], pool._ray.get_runtime_context().gcs_address],
+        env=without | {"RAY_AUTH_MODE": "disabled"}, capture_output=True, text=True,
+    ).stdout
 print(json.dumps({
+    "private": private, "left": os.path.exists(folder), "stranger": stranger,
     "environment": environment, "arguments": arguments, "chunks": len(prepared.chunks),
     "shape": prepared.vectors.shape, "refused": refused.refused,
     "kept": os.environ.get("CRAG_OWNER_MASTER_KEY"),
@@ -78,8 +95,13 @@ def test_ray_and_local_runs_make_the_same_collection(owner: Owner, tmp_path: Pat
 def test_workers_see_no_setting_of_the_owner(tmp_path: Path) -> None:
     secret = f"owner-secret-{uuid.uuid4().hex}"
     done = subprocess.run(
-        [sys.executable, "-c", PROBE],
-        env={**os.environ, "CRAG_OWNER_MASTER_KEY": secret, "CRAG_DB_PASSWORD": secret},
+        [sys.executable, "-c", PROBE, STRANGER],
+        env={
+            **os.environ,
+            "CRAG_OWNER_MASTER_KEY": secret,
+            "CRAG_DB_PASSWORD": secret,
+            "PGPASSWORD": secret,
+        },
         capture_output=True,
         text=True,
         timeout=200,
@@ -93,3 +115,5 @@ def test_workers_see_no_setting_of_the_owner(tmp_path: Path) -> None:
     assert found["chunks"] == 1
     assert found["shape"] == [1, 384]
     assert found["refused"]
+    assert (found["private"], found["left"]) == (0o700, False)
+    assert found["stranger"].startswith("refused")

@@ -1,27 +1,36 @@
 """Workers on Ray: one actor with a :class:`Preparer` each.
 
-``RAY_ADDRESS`` names a cluster; without it one is started on this machine, reachable by loopback
-only, that does not spill objects to disk. Ray hands a worker the environment of whoever started it,
-and notes the command line of a driver: settings of crag are taken out of the environment while Ray
-starts, and a command line that quotes a secret is refused.
+``RAY_ADDRESS`` names a cluster; without it one is started on this machine, that does not spill
+objects to disk. Ray listens on every interface whatever it is told, so this cluster asks everybody
+for a token that only this user can read. Ray hands a worker the environment of whoever started it,
+and notes the command line of a driver: settings of crag and of libpq are taken out of the
+environment while Ray starts, and a command line that quotes a secret is refused.
 """
 
 from __future__ import annotations
 
 import os
+import secrets
+import shutil
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any
+from urllib.parse import urlsplit
 
 from crag_core.errors import CragError, NotSupported, Unreachable, UsageError
 from crag_owner.runner.preparing import Assignment, Prepared, Preparer
 
 ADDRESS = "RAY_ADDRESS"
-SETTINGS_PREFIX = "CRAG_"
+SETTINGS_PREFIXES = ("CRAG_", "PG")
+AUTH_MODE, AUTH_TOKEN_PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH"
+# Ray's sockets lie below it, some 70 characters further; a socket's path may have 107.
+LONGEST_FOLDER = 24
 SECRET_OPTIONS = ("--master-key", "--password", "-P", "--embedder-api-key")
 OBJECT_STORE_BYTES = 256 * 1024 * 1024
 START_SECONDS = 120.0
@@ -36,6 +45,11 @@ def refuse_quoted_secrets(arguments: Sequence[str]) -> None:
         arguments: the command line after the program's name.
     """
     for argument in arguments:
+        if _url_with_password(argument.removeprefix("--db=")):
+            raise UsageError(
+                "Ray keeps the command line, and the database's URL quotes a password in it.",
+                hint="Give the password by --password-file or the environment instead.",
+            )
         for option in SECRET_OPTIONS:
             attached = not option.startswith("--") and argument.startswith(option)
             if argument == option or argument.startswith(f"{option}=") or attached:
@@ -45,9 +59,18 @@ def refuse_quoted_secrets(arguments: Sequence[str]) -> None:
                 )
 
 
+def _url_with_password(text: str) -> bool:
+    try:
+        found = urlsplit(text)
+    except ValueError:
+        return False
+    quoted = found.password is not None or "password=" in found.query
+    return quoted and found.scheme in ("postgresql", "postgres")
+
+
 @contextmanager
 def without_settings() -> Iterator[None]:
-    """No setting of crag in the environment for one block: processes inherit it."""
+    """No setting of crag or libpq in the environment for one block: processes inherit it."""
     kept = {name: os.environ.pop(name) for name in list(os.environ) if _ours(name)}
     try:
         yield
@@ -56,7 +79,40 @@ def without_settings() -> Iterator[None]:
 
 
 def _ours(name: str) -> bool:
-    return name.startswith(SETTINGS_PREFIX)
+    return name.startswith(SETTINGS_PREFIXES)
+
+
+@contextmanager
+def own_cluster_settings() -> Iterator[dict[str, Any]]:
+    """Arguments for a cluster on this machine, its folder and its token for one block.
+
+    The folder, with Ray's logs and sockets, is this user's alone and removed at the end.
+    """
+    base = tempfile.gettempdir()
+    base = base if len(base) <= LONGEST_FOLDER else "/tmp"  # noqa: S108 - mkdtemp makes it private
+    folder = Path(tempfile.mkdtemp(prefix="crag-ray-", dir=base))
+    token = folder / "token"
+    before = {name: os.environ.get(name) for name in (AUTH_MODE, AUTH_TOKEN_PATH)}
+    try:
+        descriptor = os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="ascii") as stream:
+            stream.write(secrets.token_hex(32))
+        os.environ[AUTH_MODE], os.environ[AUTH_TOKEN_PATH] = "token", str(token)
+        yield {
+            "address": "local",
+            "object_store_memory": OBJECT_STORE_BYTES,
+            # Ray opens this one to everybody; the folder around it stays closed.
+            "_temp_dir": str(folder / "ray"),
+            # Spilled objects would be plaintext on disk.
+            "_system_config": {"automatic_object_spilling_enabled": False},
+        }
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @dataclass(frozen=True)
@@ -82,15 +138,16 @@ class RayPool:
 
     def __init__(self, assignment: Assignment, workers: int | None = None) -> None:
         refuse_quoted_secrets(sys.argv[1:])
-        self._ray = _connected()
+        self._cluster = ExitStack()
         try:
+            self._ray = _connected(self._cluster)
             count = workers or max(1, int(self._ray.cluster_resources().get("CPU", 1)))
             actor = self._ray.remote(num_cpus=1, max_restarts=0)(Preparer)
             self._actors = [actor.remote(assignment) for _ in range(count)]
             self._loads = [0] * count
             self._guard = threading.Lock()
         except BaseException:
-            self._ray.shutdown()
+            self._cluster.close()
             raise
 
     @property
@@ -141,7 +198,7 @@ class RayPool:
     def close(self) -> None:
         """End the workers, and a cluster that was started here; no call may be under way."""
         self.stop()
-        self._ray.shutdown()
+        self._cluster.close()
 
     def __enter__(self) -> RayPool:
         return self
@@ -155,33 +212,29 @@ class RayPool:
         self.close()
 
 
-def _connected() -> Any:
-    """The module ``ray``, connected.
+def _connected(cluster: ExitStack) -> Any:
+    """The module ``ray``, connected until ``cluster`` is closed.
 
     Raises:
         NotSupported, Unreachable: see :class:`RayPool`.
     """
     # Nothing is reported to the makers of Ray.
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    address = os.environ.get(ADDRESS)
+    # Before the import, which reads how to authenticate.
+    given = {"address": address} if address else cluster.enter_context(own_cluster_settings())
     try:
         import ray
     except ImportError:
         raise NotSupported(
             "Ray is not installed.", hint="Install crag-owner[ray], or use --runner local."
         ) from None
-    address = os.environ.get(ADDRESS)
     quiet = {"include_dashboard": False, "log_to_driver": False, "configure_logging": False}
-    local = {
-        "address": "local",
-        "_node_ip_address": "127.0.0.1",
-        "object_store_memory": OBJECT_STORE_BYTES,
-        # Spilled objects would be plaintext on disk.
-        "_system_config": {"automatic_object_spilling_enabled": False},
-    }
     where = f"at {address}" if address else "on this machine"
     try:
         with without_settings():
-            ray.init(**({"address": address} if address else local), **quiet)
+            cluster.callback(ray.shutdown)
+            ray.init(**given, **quiet)
     except (RuntimeError, ConnectionError, ValueError, TimeoutError) as failed:
         raise Unreachable(
             f"The Ray cluster {where} does not start or answer ({type(failed).__name__}).",
