@@ -19,6 +19,13 @@ from crag_owner.searching import check_question, find_hits, show_hits
 @click.argument("question")
 @option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="Only documents with it.")
 @option("-k", "k", type=click.IntRange(1, 100), default=5, setting="search_k", help="Hits wanted.")
+@option(
+    "--fetch",
+    type=click.IntRange(1, 1000),
+    setting="search_fetch",
+    metavar="K'",
+    help="Rows to rank again, as calibrate advises. [default: 20 for each hit, at least 100]",
+)
 @database_options
 @collection_option
 @key_options
@@ -27,6 +34,7 @@ def search(
     question: str,
     labels: tuple[str, ...],
     k: int,
+    fetch: int | None,
     database: DatabaseSettings,
     collection: str,
     key: KeySource,
@@ -43,6 +51,6 @@ def search(
         model = open_embedder_for(
             place.collection.private, url=embedder.url, api_key=embedder.api_key
         )
-        found = find_hits(place.collection, model, question, k, wanted)
+        found = find_hits(place.collection, model, question, k, wanted, fetch)
     result = {"query": question, "hits": found.hits, "timings_ms": found.timings_ms}
     console().result(result, lambda: show_hits(console(), found))

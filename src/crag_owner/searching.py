@@ -52,12 +52,19 @@ def find_hits(
     question: str,
     k: int = 5,
     labels: Mapping[str, str] | None = None,
+    fetch: int | None = None,
 ) -> Found:
-    """The ``k`` nearest chunks of documents with all ``labels``, best first."""
+    """The ``k`` nearest chunks of documents with all ``labels``, best first.
+
+    ``fetch`` is K', how many rows the database returns to be ranked again.
+
+    Raises:
+        BadInput: ``fetch`` is less than ``k``.
+    """
     begun = time.perf_counter()
     vector = embedder.query(question)
     embedded = time.perf_counter()
-    hits = collection.search(vector, k, filter=labels)
+    hits = collection.search(vector, k, fetch, filter=labels)
     done = time.perf_counter()
     return Found(
         question,

@@ -55,6 +55,15 @@ def test_a_question_finds_its_passage_with_where_it_stands(owner: Owner) -> None
     assert shown.startswith("1. ") and "docs/tea.md" in shown
 
 
+def test_how_many_rows_are_ranked_again_can_be_said(owner: Owner) -> None:
+    found = owner.ok("search", "茶叶什么时候采?", "-k", "2", "--fetch", "3")
+    assert found["hits"] == owner.ok("search", "茶叶什么时候采?", "-k", "2")["hits"]
+    refused = owner.run("search", "tea", "-k", "2", "--fetch", "1", "--json")
+    assert refused.code == 30
+    assert refused.error["message"] == "1 rows cannot be fetched for 2 hits."
+    assert owner.run("search", "tea", "--fetch", "1001", "--json").code == 2
+
+
 def test_documents_are_listed_and_shown_by_id_and_source(owner: Owner) -> None:
     listed = owner.ok("list")["documents"]
     assert [document["source"] for document in listed] == ["docs/tea.md", "docs/travel.txt"]

@@ -155,8 +155,10 @@ def _show(result: dict[str, Any]) -> None:
     best = result["recommended"]
     out.line(
         f"Recommended: --scaling-factor {best['scaling_factor']:g} --approximation-factor "
-        f"{best['approximation_factor']:g}, K' = {best['fetch']}, --search-mode "
-        f"{best['search_mode']}"
+        f"{best['approximation_factor']:g} --search-mode {best['search_mode']}"
+    )
+    out.line(
+        f"  and K' = {best['fetch']} for ten hits: `crag-owner search --fetch {best['fetch']}`"
     )
     for reason in best["reasons"]:
         out.line(f"  {reason}")
