@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -31,11 +32,11 @@ def _demo(temporary: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture
-def temporary() -> Path:
+def temporary() -> Iterator[Path]:
     """A short folder that PostgreSQL's own user can pass: unix sockets have short paths."""
-    made = Path(tempfile.mkdtemp(prefix="cdemo"))
-    made.chmod(0o711)
-    return made
+    with tempfile.TemporaryDirectory(prefix="cdemo") as made:
+        Path(made).chmod(0o711)
+        yield Path(made)
 
 
 def test_demo_prints_one_object_with_a_right_answer_and_tidies_up(temporary: Path) -> None:
