@@ -372,6 +372,18 @@ def test_an_interrupted_ingest_goes_on_where_it_stopped(owner: Owner, sent: sign
     assert owner.ok("verify")["ok"] is True
 
 
+def test_a_password_in_the_databases_url_is_warned_about(tmp_path: Path) -> None:
+    owner = Owner(tmp_path / "home", tmp_path)
+    url = "postgresql://rag:Rag_1234@127.0.0.1:9/crag"
+    done = owner.run("stats", "--db", url)
+    assert "warning: --db carries a password on the command line" in done.err
+    assert "Rag_1234" not in done.out + done.err
+    for harmless in ("postgresql://rag@127.0.0.1:9/crag", "no url"):
+        assert "carries a password" not in owner.run("stats", "--db", harmless).err
+    owner.settings["CRAG_DB_URL"] = url
+    assert "carries a password" not in owner.run("stats").err
+
+
 def test_other_labels_need_neither_the_embedder_nor_the_texts_again(owner: Owner) -> None:
     docs = _write(owner.work / "docs", a="One text.", b="Two texts.")
     owner.settings["CRAG_EMBEDDER"] = "openai:m"

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
-from crag_core.command import option
+from crag_core.command import option, session
 from crag_core.config import read_secret_file
 from crag_core.errors import BadInput, UsageError
 from crag_core.store.opening import open_store
@@ -17,6 +18,18 @@ from crag_core.store.settings import STATEMENT_SECONDS, DatabaseSettings
 __all__ = ["DatabaseSettings", "database_options", "open_store"]
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _warn_of_password(
+    ctx: click.Context, parameter: click.Parameter, value: str | None
+) -> str | None:
+    given = ctx.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
+    if value and given and DatabaseSettings(url=value).url_has_password:
+        session(ctx).console.warn(
+            "--db carries a password on the command line, where other users of this machine can "
+            "read it; prefer --password-file or the environment."
+        )
+    return value
 
 
 def database_options(function: F) -> F:
@@ -74,6 +87,7 @@ _DECLARED = (
         setting="db_url",
         metavar="URL",
         secret=True,
+        callback=_warn_of_password,
         help="postgresql://USER@HOST:PORT/DATABASE, in place of the options above.",
     ),
     option(

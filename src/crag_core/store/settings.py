@@ -85,6 +85,15 @@ class DatabaseSettings:
         """The same database with another limit for one statement."""
         return replace(self, statement_seconds=seconds)
 
+    @property
+    def url_has_password(self) -> bool:
+        """Whether the URL itself carries a password.
+
+        Raises:
+            BadInput: the URL cannot be read.
+        """
+        return bool(self.url) and bool(_parse(self.url or "").get("password"))
+
     def _password(self) -> dict[str, str]:
         return {"password": self.password} if self.password else {}
 
