@@ -120,5 +120,6 @@ def test_the_name_of_the_interpreter_in_a_script_does_not_matter(
         (site / "tool.py").write_text(f"#!{machine}\nprint()\n")
         found.append(software()["strays"])
     assert found[0] == found[1] != {}
-    (site / "tool.py").write_text("#!/a/python coding:utf-7\nprint()\n")
-    assert software()["strays"] != found[0]
+    for first in (b"#!/a/python coding:utf-7", b"#!/a\rimport evil", b"#!/a\x0c\xff"):
+        (site / "tool.py").write_bytes(first + b"\nprint()\n")
+        assert software()["strays"] != found[0]

@@ -31,6 +31,7 @@ SOFTWARE_FORMAT = "crag/software/v1"
 OWN = ("crag-core", "crag-kernel", "crag-owner", "crag-provider", "crag-user")
 # Beside the modules in a source tree, and never read at run time.
 _NOT_RUN = {"pyproject.toml", "README.md"}
+_INTERPRETER = re.compile(rb"#![ -~]*")
 _OF_THE_INSTALLER = {"RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json"}
 
 Files = Sequence[tuple[str, Path]]
@@ -195,8 +196,9 @@ def _hash_script(path: Path) -> str:
     except OSError as error:
         raise _unreadable(path, error) from None
     first, _, rest = raw.partition(b"\n")
-    # A first line may also set the encoding in which the others are read (PEP 263).
-    named = first[:2] == b"#!" and b"coding" not in first
+    # To Python a line ends at a carriage return too, and the first one may set the encoding in
+    # which the others are read (PEP 263).
+    named = _INTERPRETER.fullmatch(first) and b"coding" not in first
     return hashlib.sha256(rest if named else raw).hexdigest()
 
 
