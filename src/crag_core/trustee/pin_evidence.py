@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from crag_core.attestation.anchors import PINNED, Anchors
 from crag_core.errors import AttestationRejected, BadInput
+from crag_core.trustee.pins import json_object
 
 if TYPE_CHECKING:
     from crag_core.attestation.policy import Policy
@@ -57,7 +58,7 @@ def look(
         AttestationRejected: the quote is not genuine, or the log does not replay to it.
         NotSupported: `dcap-qvl` is not installed.
     """
-    found = _object(name, data)
+    found = json_object(data, name)
     if found.get("tee") != "tdx":
         return Looked(name, False, "it is software's word, which nothing vouches for")
     evidence = found.get("evidence")
@@ -129,16 +130,6 @@ def _require_own(name: str, quote: bytes, logs: list[bytes], found: Mapping[str,
                     hint="Another service was measured on that machine since its start; start it "
                     "anew and measure again.",
                 )
-
-
-def _object(name: str, data: bytes) -> dict[str, Any]:
-    try:
-        found = json.loads(data)
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        raise BadInput(f"{name} is not a JSON object.", hint=_HINT)
-    return found
 
 
 def _part(name: str, evidence: Mapping[str, Any], member: str) -> bytes | None:

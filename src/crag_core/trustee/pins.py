@@ -148,7 +148,7 @@ def read(data: bytes) -> Pins:
     Raises:
         BadInput: it is something else.
     """
-    found = _object(data, "pins")
+    found = json_object(data, "pins")
     try:
         known = found.pop("format") == FORMAT
         for name in ("resources", "tcb_statuses", "advisories"):
@@ -183,7 +183,7 @@ def measured(files: Sequence[tuple[str, bytes]]) -> tuple[Digests, Digests]:
     events: dict[str, set[str]] = {}
     registers: dict[str, set[str]] = {}
     for name, data in files:
-        found = _object(data, name)
+        found = json_object(data, name)
         values = found.get("reference_values")
         for event in EVENTS:
             listed = values.get(f"crag.{event}") if isinstance(values, dict) else None
@@ -218,7 +218,12 @@ def _sorted(found: Mapping[str, set[str]]) -> Digests:
     return {name: sorted(values) for name, values in found.items()}
 
 
-def _object(data: bytes, name: str) -> dict[str, Any]:
+def json_object(data: bytes, name: str) -> dict[str, Any]:
+    """The JSON object that is in the file ``name``.
+
+    Raises:
+        BadInput: it holds something else.
+    """
     try:
         found = json.loads(data)
     except (ValueError, RecursionError):
