@@ -59,8 +59,8 @@ def test_every_name_that_is_taken_stays_below_the_folder(text: str) -> None:
         name = ResourceName.parse(text)
     except IllegalName:
         return
-    root = Path("/root/resources")
-    path = Path("/root").joinpath(*name.parts)
+    root = Path("/trustee/resources")
+    path = Path("/trustee").joinpath(*name.parts)
     assert path.resolve().is_relative_to(root)
     assert len(path.relative_to(root).parts) == 3
     assert str(name) == text
