@@ -161,11 +161,24 @@ class RowBinding:
         return b"".join((start, row_id, columns, ending))
 
     def joined_all(
-        self, row_ids: Sequence[bytes], columns: Sequence[bytes], endings: Sequence[bytes]
+        self,
+        row_ids: Sequence[bytes],
+        ivs: Sequence[bytes],
+        vectors: Sequence[bytes],
+        endings: Sequence[bytes],
     ) -> list[bytes]:
-        """As :meth:`joined` of each row, whose id has 16 bytes; faster than one by one."""
-        start, join = self._before_id, b"".join
-        return [join((start, *parts)) for parts in zip(row_ids, columns, endings, strict=True)]
+        """As :meth:`aad` of each row, with :func:`row_ending`; faster than one by one.
+
+        Ids have 16 bytes, IVs are of one length, and vectors of one length.
+        """
+        if not row_ids:
+            return []
+        start, before, between = self._before_id, _U32(len(ivs[0])), _U32(len(vectors[0]))
+        join = b"".join
+        return [
+            join((start, row_id, before, iv, between, vector, ending))
+            for row_id, iv, vector, ending in zip(row_ids, ivs, vectors, endings, strict=True)
+        ]
 
 
 def row_columns(iv: bytes, vector: bytes) -> bytes:

@@ -3,7 +3,6 @@ next is sealed, and keys and parts are shared."""
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator, Sequence
 from itertools import accumulate, repeat
 from typing import TYPE_CHECKING, NamedTuple
@@ -13,16 +12,16 @@ import numpy as np
 from crag_core.collection.context import Context
 from crag_core.collection.drafts import DocumentDraft
 from crag_core.collection.labels import label_tags
-from crag_core.collection.payloads import encoded_texts, payloads
+from crag_core.collection.payloads import encoded_texts, endings, payloads
 from crag_core.collection.rows import digest_head, digests_of
-from crag_core.sealing import row_columns, row_ending
+from crag_core.sealing import row_ending
 from crag_core.store.interface import StoredRow
 from crag_core.vectors.checks import unit_matrix
+from crag_core.vectors.octets import row_bytes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_U32 = struct.Struct(">I").pack
 # What one slice needs stays in the processor's cache, and a socket's buffer holds its stream.
 _ROWS = 256
 
@@ -40,14 +39,6 @@ class _Shared(NamedTuple):
     tags: tuple[bytes, ...]
     expires: int | None
     ending: bytes
-
-
-class _Vectors(NamedTuple):
-    """What stands in the columns IV and vector, apart and together as in :func:`row_columns`."""
-
-    ivs: list[bytes]
-    vectors: list[bytes]
-    columns: list[bytes]
 
 
 class Batch:
@@ -69,7 +60,8 @@ class Batch:
         self._context = context
         self._counts: list[int] = []
         self._ids: list[bytes] = []
-        self._payloads: list[bytes] = []
+        self._texts: list[bytes] = []
+        self._after: list[bytes] = []
         self._shared: list[_Shared] = []
         self._digests: dict[bytes, bytes] = {}
         vectors: list[NDArray[np.float32]] = []
@@ -79,7 +71,8 @@ class Batch:
             shared = _Shared(tags, draft.expires, row_ending(tags, draft.expires))
             self._counts.append(len(texts))
             self._ids += context.row_ids(identity, texts)
-            self._payloads += payloads(identity, draft, texts)
+            self._texts += texts
+            self._after += endings(identity, draft)
             self._shared += [shared] * len(texts)
             vectors += [chunk.vector for chunk in draft.chunks]
         self._matrix = unit_matrix(vectors, context.profile.dimension) if vectors else None
@@ -107,54 +100,22 @@ class Batch:
     def _seal(self, chosen: list[int]) -> list[StoredRow]:
         context = self._context
         ids = [self._ids[at] for at in chosen]
-        inside = [self._payloads[at] for at in chosen]
-        shared = [self._shared[at] for at in chosen]
-        tags, expires, endings = zip(*shared, strict=True)
+        inside = payloads([self._texts[at] for at in chosen], [self._after[at] for at in chosen])
+        tags, expires, ending = zip(*[self._shared[at] for at in chosen], strict=True)
         assert self._matrix is not None  # noqa: S101 - there are rows
         plain = self._matrix[chosen]
         if context.in_enclave:
-            halves = plain.astype(">f2").view(np.uint8)
-            inside = list(map(bytes.__add__, _lines(halves), inside))
-            ivs, vectors, columns = _no_vectors(len(ids))
+            inside = list(map(bytes.__add__, row_bytes(plain.astype(">f2")), inside))
+            ivs = vectors = [b""] * len(ids)
         else:
-            ivs, vectors, columns = _encrypted(context, plain, ids)
-        bound = context.binding.joined_all(ids, columns, endings)
+            sealed = context.cipher.encrypt(plain, ids)
+            ivs, vectors = row_bytes(sealed.ivs), row_bytes(sealed.vectors.astype(">f2"))
+        bound = context.binding.joined_all(ids, ivs, vectors, ending)
         nonces, texts = context.text_sealer.seal_many(inside, bound)
         version, epoch = context.row_version, context.profile.epoch
         head = digest_head(version, epoch)
-        digests = digests_of(head, columns, nonces, texts, endings)
+        digests = digests_of(head, ivs, vectors, nonces, texts, ending)
         self._digests.update(zip(ids, digests, strict=True))
-        return list(
-            map(
-                StoredRow,
-                *(ids, repeat(version), repeat(epoch), ivs, vectors, nonces, texts, tags, expires),
-            )
-        )
-
-
-def _no_vectors(count: int) -> _Vectors:
-    none = [b""] * count
-    return _Vectors(none, none, [row_columns(b"", b"")] * count)
-
-
-def _encrypted(context: Context, plain: NDArray[np.float32], ids: Sequence[bytes]) -> _Vectors:
-    sealed = context.cipher.encrypt(plain, ids)
-    halves = sealed.vectors.astype(">f2").view(np.uint8)
-    first, second = sealed.ivs.shape[1], halves.shape[1]
-    table = np.empty((len(ids), 4 + first + 4 + second), dtype=np.uint8)
-    table[:, :4] = np.frombuffer(_U32(first), dtype=np.uint8)
-    table[:, 4 : 4 + first] = sealed.ivs
-    table[:, 4 + first : 8 + first] = np.frombuffer(_U32(second), dtype=np.uint8)
-    table[:, 8 + first :] = halves
-    columns = _lines(table)
-    return _Vectors(
-        [line[4 : 4 + first] for line in columns],
-        [line[8 + first :] for line in columns],
-        columns,
-    )
-
-
-def _lines(table: NDArray[np.uint8]) -> list[bytes]:
-    """The bytes of each row of uint8[n, m]."""
-    joined, width = table.tobytes(), table.shape[1]
-    return [joined[at : at + width] for at in range(0, len(joined), width)]
+        numbers = repeat(version), repeat(epoch)
+        columns = zip(ids, *numbers, ivs, vectors, nonces, texts, tags, expires)  # noqa: B905
+        return list(map(StoredRow._make, columns))

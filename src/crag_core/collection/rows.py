@@ -67,18 +67,28 @@ def digest_head(version: int, epoch: int) -> bytes:
 
 def digests_of(
     head: bytes,
-    columns: Sequence[bytes],
+    ivs: Sequence[bytes],
+    vectors: Sequence[bytes],
     nonces: Sequence[bytes],
     ciphertexts: Sequence[bytes],
     endings: Sequence[bytes],
 ) -> list[bytes]:
-    """As :func:`digest_of` of each row under one head, with nonces as :class:`Sealer` makes them;
-    faster than one by one.
+    """As :func:`digest_of` of each row under one head, with :func:`row_ending`; faster than one by
+    one.
+
+    IVs are of one length, vectors of one length, and nonces as :class:`Sealer` makes them.
     """
-    sha, join, size = hashlib.sha256, b"".join, _U32(NONCE_BYTES)
+    if not ivs:
+        return []
+    sha, join, nonce_size = hashlib.sha256, b"".join, _U32(NONCE_BYTES)
+    start, between = head + _U32(len(ivs[0])), _U32(len(vectors[0]))
     return [
-        sha(join((head, column, size, nonce, _U32(len(text)), text, ending))).digest()
-        for column, nonce, text, ending in zip(columns, nonces, ciphertexts, endings, strict=True)
+        sha(
+            join((start, iv, between, vector, nonce_size, nonce, _U32(len(text)), text, ending))
+        ).digest()
+        for iv, vector, nonce, text, ending in zip(
+            ivs, vectors, nonces, ciphertexts, endings, strict=True
+        )
     ]
 
 

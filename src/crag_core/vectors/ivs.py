@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
 import numpy as np
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.hmac import HMAC
 from numpy.typing import NDArray
 
 from crag_core.errors import BadInput
 from crag_core.vectors.keystream import IV_BYTES
+from crag_core.vectors.octets import row_bytes
 
 ID_BYTES = 16
 VERSION = 1
-_HMAC_BLOCK = 64
 _ROWS = 512
 
 
 class IvMaker:
     """The first 12 bytes of HMAC-SHA256 (RFC 2104) over a version byte and the plaintext vector.
 
-    The two padded-key states are computed once and copied, which halves the cost per vector.
+    The state of the padded key is computed once and copied, which halves the cost per vector.
 
     Args:
         key: 32 bytes.
     """
 
-    __slots__ = ("_inner", "_outer")
+    __slots__ = ("_mac",)
 
     def __init__(self, key: bytes) -> None:
-        block = key.ljust(_HMAC_BLOCK, b"\0")
-        self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in block))
-        self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in block))
+        self._mac = HMAC(key, hashes.SHA256())
 
     def for_rows(self, vectors: NDArray[np.float32], ids: Sequence[bytes]) -> NDArray[np.uint8]:
         """uint8[n, 12] for float32[n, d]: HMAC(id || version || float32 little-endian bytes).
@@ -50,23 +49,16 @@ class IvMaker:
     def _authenticate(
         self, prefixes: NDArray[np.uint8], vectors: NDArray[np.float32]
     ) -> NDArray[np.uint8]:
-        made: list[bytes] = []
+        fresh, made = self._mac.copy, []
         for start in range(0, len(vectors), _ROWS):
             part = slice(start, start + _ROWS)
             little = np.ascontiguousarray(vectors[part], dtype="<f4").view(np.uint8)
-            self._digest_rows(np.concatenate([prefixes[part], little], axis=1), made)
+            for message in row_bytes(np.concatenate([prefixes[part], little], axis=1)):
+                mac = fresh()
+                mac.update(message)
+                made.append(mac.finalize())
         digests = np.frombuffer(b"".join(made), dtype=np.uint8).reshape(len(vectors), 32)
         return digests[:, :IV_BYTES].copy()
-
-    def _digest_rows(self, messages: NDArray[np.uint8], made: list[bytes]) -> None:
-        new_inner, new_outer = self._inner.copy, self._outer.copy
-        flat, size = messages.data.cast("B"), messages.shape[1]
-        for start in range(0, len(flat), size):
-            inner = new_inner()
-            inner.update(flat[start : start + size])
-            outer = new_outer()
-            outer.update(inner.digest())
-            made.append(outer.digest())
 
     def __repr__(self) -> str:
         return "IvMaker(***)"
