@@ -1,4 +1,4 @@
-"""The compiled kernel of crag's vector cipher: optional, and bit-equal to numpy.
+"""The compiled kernel of crag's vector cipher and of its searches: optional, bit-equal to numpy.
 
-:mod:`crag_core.vectors.kernel` finds and calls it; nothing else does.
+:mod:`crag_core.vectors.kernel` finds it; nothing else looks for it.
 """

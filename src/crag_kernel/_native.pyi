@@ -48,3 +48,32 @@ def denoise(
     /,
 ) -> None:
     """``(values - noise) / scale`` of float16[n, d] or float32[n, d] into float32[n, d]."""
+
+def scores(
+    level: int,
+    values: Buffer,
+    words: Buffer | None,
+    table: Buffer,
+    radius: float,
+    scale: float,
+    query: Buffer,
+    out: Buffer,
+    /,
+) -> None:
+    """Inner products of ``query``, float32[1, d], with what :func:`denoise` makes of float16[n, d]
+    or float32[n, d], into float32[n, 1].
+
+    Products of coordinates whose numbers are equal modulo 16 are summed in order; then the upper
+    half of these 16 sums is added to the lower one, until one is left.
+    """
+
+def find(
+    ids: Buffer, numbers: Buffer, starts: Buffer, shift: int, asked: Buffer, out: Buffer, /
+) -> None:
+    """The number of each id of ``asked``, uint8[k, 16], into ``out``, uint32[k, 1]; 2^32 - 1 where
+    there is no such id.
+
+    The first 8 bytes of an id, as a little-endian number, shifted right by ``shift``, 32 to 63, are
+    its place. ``starts``, uint32[2^(64 - shift) + 1, 1], says where the ids of a place begin in
+    ``ids``, uint8[n, 16], and in ``numbers``, uint32[n, 1]; they end where the next place begins.
+    """

@@ -238,26 +238,58 @@ static void encrypt(const struct crag_plan *plan, const struct crag_noise *noise
     }
 }
 
+/* Row `number` of `values` without noise and scale. */
+static void denoise_row(const struct crag_noise *noise, const void *values, int halved, size_t number,
+                        float *row, size_t dimension, int16_t *normals) {
+    float scale = noise->scale;
+    if (halved)
+        from_half((const uint16_t *)values + number * dimension, row, dimension);
+    else
+        memmove(row, (const float *)values + number * dimension, dimension * sizeof(float));
+    if (noise->words) {
+        float factor = draw(noise, noise->words + number * noise->width, dimension, normals);
+        for (size_t i = 0; i < dimension; i++) {
+            float drawn = factor * (float)normals[i];
+            row[i] = row[i] - drawn;
+        }
+    }
+    if (scale != 1.0f)
+        for (size_t i = 0; i < dimension; i++) row[i] = row[i] / scale;
+}
+
 static void denoise(const struct crag_noise *noise, const void *values, int halved, float *out,
                     size_t count, size_t dimension, void *memory) {
-    int16_t *normals = memory;
-    float scale = noise->scale;
-    for (size_t r = 0; r < count; r++) {
-        float *row = out + r * dimension;
-        if (halved)
-            from_half((const uint16_t *)values + r * dimension, row, dimension);
-        else
-            memmove(row, (const float *)values + r * dimension, dimension * sizeof(float));
-        if (noise->words) {
-            float factor = draw(noise, noise->words + r * noise->width, dimension, normals);
-            for (size_t i = 0; i < dimension; i++) {
-                float drawn = factor * (float)normals[i];
-                row[i] = row[i] - drawn;
-            }
+    for (size_t r = 0; r < count; r++)
+        denoise_row(noise, values, halved, r, out + r * dimension, dimension, memory);
+}
+
+/* The sum of products in CRAG_LANES sums, then those by halves: an order that numpy can follow. */
+static float inner_product(const float *one, const float *other, size_t dimension) {
+    float sums[CRAG_LANES] = {0};
+    size_t whole = dimension - dimension % CRAG_LANES;
+    for (size_t i = 0; i < whole; i += CRAG_LANES)
+        for (size_t j = 0; j < CRAG_LANES; j++) {
+            float product = one[i + j] * other[i + j];
+            sums[j] = sums[j] + product;
         }
-        if (scale != 1.0f)
-            for (size_t i = 0; i < dimension; i++) row[i] = row[i] / scale;
+    for (size_t i = whole; i < dimension; i++) {
+        float product = one[i] * other[i];
+        sums[i - whole] = sums[i - whole] + product;
+    }
+    for (size_t half = CRAG_LANES / 2; half; half /= 2)
+        for (size_t j = 0; j < half; j++) sums[j] = sums[j] + sums[j + half];
+    return sums[0];
+}
+
+static void scores(const struct crag_noise *noise, const void *values, int halved, const float *query,
+                   float *out, size_t count, size_t dimension, void *memory) {
+    float *row = memory;
+    int16_t *normals = (int16_t *)(row + dimension);
+    for (size_t r = 0; r < count; r++) {
+        denoise_row(noise, values, halved, r, row, dimension, normals);
+        out[r] = inner_product(row, query, dimension);
     }
 }
 
-const struct crag_level NAMED(crag_level) = {LEVEL_NAME, forward, backward, encrypt, denoise};
+const struct crag_level NAMED(crag_level) = {LEVEL_NAME, forward, backward,
+                                              encrypt,    denoise, scores};

@@ -11,13 +11,15 @@
 #endif
 
 /* Goes up with every change of what the module's functions take; crag-core names the one it knows. */
-#define CRAG_INTERFACE 1
+#define CRAG_INTERFACE 2
 
 #define CRAG_LANES 16
 #define CRAG_ROUNDS 3
 #define CRAG_EXTRA 2
 #define CRAG_TABLE 65536
 #define CRAG_MAX_DIMENSION 16000
+#define CRAG_ID 16
+#define CRAG_UNKNOWN UINT32_MAX
 
 /* A rotation: `orders` and `factors` have CRAG_ROUNDS * dimension entries; orders are < dimension. */
 struct crag_plan {
@@ -35,6 +37,18 @@ struct crag_noise {
     float scale;
 };
 
+/* Rows by their ids. An id's first 8 bytes, shifted right by `shift`, are its place; the ids of a
+   place lie in `ids` from starts[place] to starts[place + 1], and their rows' numbers likewise. */
+struct crag_rows {
+    const uint8_t *ids;
+    const uint32_t *numbers;
+    size_t rows;
+    const uint32_t *starts;
+    unsigned shift;
+};
+
+void crag_find(const struct crag_rows *rows, const uint8_t *asked, size_t count, uint32_t *out);
+
 /* One instruction set. `memory` is aligned to 64 bytes and has crag_memory() bytes. */
 struct crag_level {
     const char *name;
@@ -43,6 +57,8 @@ struct crag_level {
     void (*encrypt)(const struct crag_plan *, const struct crag_noise *, const float *, void *, int,
                     size_t, void *);
     void (*denoise)(const struct crag_noise *, const void *, int, float *, size_t, size_t, void *);
+    void (*scores)(const struct crag_noise *, const void *, int, const float *, float *, size_t, size_t,
+                   void *);
 };
 
 /* Two tiles of CRAG_LANES rows, and the normal values of one row. */

@@ -43,7 +43,7 @@ static int take(PyObject *from, Py_buffer *view, const char *name, const char *f
     if (PyObject_GetBuffer(from, view, flags) < 0) return -1;
     const char *format = view->format ? view->format : "B";
     const char *found = format[0] && !format[1] ? strchr(formats, format[0]) : NULL;
-    Py_ssize_t size = format[0] == 'f' ? 4 : format[0] == 'B' ? 1 : 2;
+    Py_ssize_t size = strchr("fI", format[0]) ? 4 : format[0] == 'B' ? 1 : 2;
     int fits = found && view->itemsize == size && view->ndim == 2 &&
                (rows < 0 || view->shape[0] == rows) && (columns < 0 || view->shape[1] == columns);
     if (fits) return 0;
@@ -212,11 +212,68 @@ static PyObject *native_denoise(PyObject *self, PyObject *arguments) {
     Py_RETURN_NONE;
 }
 
+static PyObject *native_scores(PyObject *self, PyObject *arguments) {
+    (void)self;
+    int number;
+    PyObject *values, *words, *table, *query, *out;
+    struct call call = {.taken = 0};
+    struct crag_noise noise;
+    if (!PyArg_ParseTuple(arguments, "iOOOdfOO", &number, &values, &words, &table, &noise.radius,
+                          &noise.scale, &query, &out))
+        return NULL;
+    const struct crag_level *level = level_of(number);
+    if (!level || take_into(&call, values, "values", "ef", -1, -1, 0) < 0) return NULL;
+    Py_ssize_t rows = call.views[0].shape[0], dimension = call.views[0].shape[1];
+    if (!dimension_fits(dimension) || take_into(&call, out, "out", "f", rows, 1, 1) < 0 ||
+        take_into(&call, query, "query", "f", 1, dimension, 0) < 0 ||
+        take_noise(&call, words, table, rows, dimension, &noise) < 0 ||
+        get_memory(&call, (size_t)dimension) < 0) {
+        end(&call);
+        return NULL;
+    }
+    Py_BEGIN_ALLOW_THREADS;
+    level->scores(&noise, call.views[0].buf, call.views[0].itemsize == 2, call.views[2].buf,
+                  call.views[1].buf, (size_t)rows, (size_t)dimension, call.memory);
+    Py_END_ALLOW_THREADS;
+    end(&call);
+    Py_RETURN_NONE;
+}
+
+static PyObject *native_find(PyObject *self, PyObject *arguments) {
+    (void)self;
+    int shift;
+    PyObject *ids, *numbers, *starts, *asked, *out;
+    struct call call = {.taken = 0};
+    if (!PyArg_ParseTuple(arguments, "OOOiOO", &ids, &numbers, &starts, &shift, &asked, &out)) return NULL;
+    if (shift < 32 || shift > 63) {
+        PyErr_SetString(PyExc_ValueError, "a place is made of 1 to 32 bits");
+        return NULL;
+    }
+    Py_ssize_t places = (Py_ssize_t)1 << (64 - shift);
+    if (take_into(&call, ids, "ids", "B", -1, CRAG_ID, 0) < 0 ||
+        take_into(&call, numbers, "numbers", "I", call.views[0].shape[0], 1, 0) < 0 ||
+        take_into(&call, starts, "starts", "I", places + 1, 1, 0) < 0 ||
+        take_into(&call, asked, "asked", "B", -1, CRAG_ID, 0) < 0 ||
+        take_into(&call, out, "out", "I", call.views[3].shape[0], 1, 1) < 0) {
+        end(&call);
+        return NULL;
+    }
+    struct crag_rows rows = {call.views[0].buf, call.views[1].buf, (size_t)call.views[0].shape[0],
+                             call.views[2].buf, (unsigned)shift};
+    Py_BEGIN_ALLOW_THREADS;
+    crag_find(&rows, call.views[3].buf, (size_t)call.views[3].shape[0], call.views[4].buf);
+    Py_END_ALLOW_THREADS;
+    end(&call);
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef methods[] = {
     {"forward", native_forward, METH_VARARGS, NULL},
     {"backward", native_backward, METH_VARARGS, NULL},
     {"encrypt", native_encrypt, METH_VARARGS, NULL},
     {"denoise", native_denoise, METH_VARARGS, NULL},
+    {"scores", native_scores, METH_VARARGS, NULL},
+    {"find", native_find, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 

@@ -37,7 +37,7 @@ def opened_library(
         store = stack.enter_context(open_store(database, create=False))
         collection = Collection.open(store, settings.collection, master)
         keys.data.wipe()
-        loaded = collection.load(anchor)
+        loaded = collection.load(anchor, text_bytes=settings.text_memory << 20)
         say(f"verified {loaded.rows} rows, snapshot {loaded.snapshot.sequence}")
         embedder = open_embedder_for(
             collection.private,

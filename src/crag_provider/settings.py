@@ -16,6 +16,7 @@ LOOPBACK = ("127.0.0.1", "::1")
 LLM_KINDS = ("llamacpp", "extractive", "vllm")
 DEFAULT_K = 5
 MAX_K = 20
+TEXT_MEMORY = 1024
 ROTATION_SECONDS = 30
 AGENT_URL = "http://127.0.0.1:8006"
 SYS_ROOT = Path("/sys")
@@ -34,6 +35,7 @@ class ProviderSettings:
         volume: folder of the encrypted model.
         llm: one of :data:`LLM_KINDS`, or the URL of an OpenAI-compatible server on loopback.
         k: passages retrieved for a question; ``fetch``: rows the database returns for re-ranking.
+        text_memory: MiB of sealed texts kept in memory in search mode ``database``.
         evidence: ``auto``, ``tdx``, ``agent`` or ``sample``; ``agent_url``: the agent's interface.
         gpu_evidence: ``require``, ``if-present`` or ``none``.
         event_log: ``ccel`` or ``text``, how the kernel's extensions are logged.
@@ -61,6 +63,7 @@ class ProviderSettings:
     llm_threads: int = 0
     k: int = DEFAULT_K
     fetch: int | None = None
+    text_memory: int = TEXT_MEMORY
     listen: str = "127.0.0.1:8000"
     rotation_seconds: int = ROTATION_SECONDS
     insecure_sample_evidence: bool = False

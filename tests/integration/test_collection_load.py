@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from crag_core.collection import Collection
+from crag_core.collection.verified_rows import TEXT_BYTES
 from crag_core.errors import IntegrityViolated
 from crag_core.keys import MasterKey
 from crag_core.snapshot import Anchor
 from crag_core.store.connection import BoundedConnection
-from crag_core.store.interface import SeenTexts, StoredText
+from crag_core.store.interface import SeenIds, SeenTexts, StoredText
 from crag_core.store.lookup import PostgresLookup
 from crag_core.store.postgres import PostgresStore
 from support.database import Postgres, Tables, draft, vector_of
@@ -32,8 +33,16 @@ def owner(store: PostgresStore, collection: Collection, owner_key: MasterKey) ->
     return Collection.open(store, collection.name, owner_key)
 
 
-def test_a_loaded_collection_finds_the_same_as_an_open_one(collection: Collection) -> None:
-    loaded = collection.load(Anchor.of(collection.snapshot()))
+@pytest.fixture(params=["texts held", "texts fetched"])
+def text_bytes(request: pytest.FixtureRequest) -> int:
+    """What a service may hold of sealed texts: all of them, or none."""
+    return TEXT_BYTES if request.param == "texts held" else 0
+
+
+def test_a_loaded_collection_finds_the_same_as_an_open_one(
+    collection: Collection, text_bytes: int
+) -> None:
+    loaded = collection.load(Anchor.of(collection.snapshot()), text_bytes=text_bytes)
     assert (loaded.name, loaded.rows) == (collection.name, 18)
     hits, snapshot = loaded.search_with_snapshot(vector_of("x"), k=5)
     assert hits == collection.search(vector_of("x"), k=5)
@@ -41,9 +50,9 @@ def test_a_loaded_collection_finds_the_same_as_an_open_one(collection: Collectio
 
 
 def test_what_the_owner_adds_is_verified_and_then_found(
-    collection: Collection, owner: Collection
+    collection: Collection, owner: Collection, text_bytes: int
 ) -> None:
-    loaded = collection.load()
+    loaded = collection.load(text_bytes=text_bytes)
     owner.put_documents([draft(owner, "new.txt")])
     assert loaded.search(vector_of(QUESTION), k=1)[0].source == "new.txt"
     assert loaded.snapshot.sequence == 2
@@ -77,7 +86,7 @@ def test_an_old_row_put_back_after_loading_is_refused(
     tables.save()
     for each in ({"level": "1"}, labels):
         owner.put_documents([draft(owner, "new.txt", labels=each)])
-    loaded = collection.load()
+    loaded = collection.load(text_bytes=0)
     tables.restore(snapshot=False)
     # Under the labels that were verified an old text opens, and its digest tells it.
     with pytest.raises(IntegrityViolated, match=reason):
@@ -85,12 +94,12 @@ def test_an_old_row_put_back_after_loading_is_refused(
 
 
 def test_a_row_added_after_loading_is_refused(
-    collection: Collection, owner: Collection, tables: Tables
+    collection: Collection, owner: Collection, tables: Tables, text_bytes: int
 ) -> None:
     owner.put_documents([draft(owner, "new.txt")])
     tables.save()
     owner.remove_documents([owner.document_id("new.txt")])
-    loaded = collection.load()
+    loaded = collection.load(text_bytes=text_bytes)
     tables.restore(snapshot=False)
     with pytest.raises(IntegrityViolated, match="belongs to no document"):
         loaded.search(vector_of(QUESTION), k=1)
@@ -104,7 +113,7 @@ def test_a_hit_changed_after_loading_is_named(
 ) -> None:
     owner.put_documents([draft(owner, "new.txt")])
     best = collection.search(vector_of(QUESTION), k=1)[0]
-    loaded = collection.load()
+    loaded = collection.load(text_bytes=0)
     tables.sql(f"UPDATE {{rows}} SET {change} WHERE id = '{best.chunk_id}'")  # noqa: S608
     with pytest.raises(IntegrityViolated) as caught:
         loaded.search(vector_of(QUESTION), k=1)
@@ -112,11 +121,20 @@ def test_a_hit_changed_after_loading_is_named(
     assert caught.value.details["violation"] == "tampered"
 
 
+def test_texts_changed_after_loading_count_for_nothing_where_they_are_held(
+    collection: Collection, tables: Tables
+) -> None:
+    loaded = collection.load()
+    before = loaded.search(vector_of(QUESTION), k=3)
+    tables.sql("UPDATE {rows} SET ct = '', nonce = ''")
+    assert loaded.search(vector_of(QUESTION), k=3) == before
+
+
 def test_other_columns_changed_after_loading_count_for_nothing(
-    collection: Collection, owner: Collection, tables: Tables
+    collection: Collection, owner: Collection, tables: Tables, text_bytes: int
 ) -> None:
     owner.put_documents([draft(owner, "new.txt")])
-    loaded = collection.load()
+    loaded = collection.load(text_bytes=text_bytes)
     before = loaded.search(vector_of(QUESTION), k=3)
     # Every row claims to be where the best one is, of another date and with other labels.
     tables.sql(
@@ -137,7 +155,12 @@ def lying(
         seen = honest(self, *asked)
         return SeenTexts(seen.snapshot, change(seen.texts))
 
+    def ids(self: PostgresLookup, *asked: Any) -> SeenIds:
+        seen = near(self, *asked)
+        return SeenIds(seen.snapshot, b"".join(text.id for text in seen.texts))
+
     monkeypatch.setattr(PostgresLookup, "nearest_texts", near)
+    monkeypatch.setattr(PostgresLookup, "nearest_ids", ids)
 
 
 @pytest.mark.parametrize(
@@ -146,6 +169,25 @@ def lying(
         (lambda texts: [*texts, texts[0]], "returned twice"),
         (lambda texts: [*texts, StoredText(bytes(16), b"", b"")], "belongs to no document"),
         (lambda texts: [*texts, StoredText(b"short", b"", b"")], "belongs to no document"),
+        (lambda texts: [StoredText(b"short", b"", b""), *texts], "belongs to no document"),
+    ],
+)
+def test_rows_that_a_database_cannot_have_are_refused(
+    collection: Collection,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[list[StoredText]], list[StoredText]],
+    reason: str,
+    text_bytes: int,
+) -> None:
+    loaded = collection.load(text_bytes=text_bytes)
+    lying(monkeypatch, change)
+    with pytest.raises(IntegrityViolated, match=reason):
+        loaded.search(vector_of("x"))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
         (lambda texts: [each._replace(nonce=b"") for each in texts], "tampered"),
         (lambda texts: [each._replace(ciphertext=b"") for each in texts], "tampered"),
         (
@@ -156,24 +198,28 @@ def lying(
         ),
     ],
 )
-def test_what_a_database_cannot_have_is_refused(
+def test_texts_that_a_database_cannot_have_are_refused(
     collection: Collection,
     monkeypatch: pytest.MonkeyPatch,
     change: Callable[[list[StoredText]], list[StoredText]],
     reason: str,
 ) -> None:
-    loaded = collection.load()
+    loaded = collection.load(text_bytes=0)
     lying(monkeypatch, change)
     with pytest.raises(IntegrityViolated, match=reason):
         loaded.search(vector_of("x"))
 
 
 def test_labels_and_dates_are_judged_by_what_was_verified(
-    collection: Collection, owner: Collection, store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+    collection: Collection,
+    owner: Collection,
+    store: PostgresStore,
+    monkeypatch: pytest.MonkeyPatch,
+    text_bytes: int,
 ) -> None:
     owner.put_documents([draft(owner, "new.txt", labels={"team": "a"})])
     owner.put_documents([draft(owner, "old.txt", expires=5)])
-    loaded = collection.load()
+    loaded = collection.load(text_bytes=text_bytes)
     with store.reader() as reader:
         everything = [
             StoredText(row.id, row.nonce, row.ciphertext)
@@ -191,9 +237,9 @@ def test_labels_and_dates_are_judged_by_what_was_verified(
 
 
 def test_the_database_does_not_learn_which_of_the_near_rows_the_hits_are(
-    collection: Collection, monkeypatch: pytest.MonkeyPatch
+    collection: Collection, monkeypatch: pytest.MonkeyPatch, text_bytes: int
 ) -> None:
-    loaded = collection.load()
+    loaded = collection.load(text_bytes=text_bytes)
     asked: list[Any] = []
     honest = BoundedConnection.execute
 

@@ -16,6 +16,8 @@ import pytest
 from crag_core.collection import Collection
 from crag_core.errors import BadInput, CragError, NotSupported, Unreachable
 from crag_core.keys import MasterKey
+from crag_core.store import connection as connections
+from crag_core.store.connection import BoundedConnection
 from crag_core.store.opening import open_store
 from crag_core.store.postgres import PostgresStore
 from crag_core.store.settings import CONNECT_SECONDS, DatabaseSettings
@@ -117,8 +119,13 @@ def _freeze(store: PostgresStore) -> None:
 
 
 def test_an_idle_connection_that_froze_is_replaced_in_bounded_time(
-    postgres: Postgres, collection: Collection, owner_key: MasterKey
+    postgres: Postgres,
+    collection: Collection,
+    owner_key: MasterKey,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # As if it had been idle for longer than that.
+    monkeypatch.setattr(connections, "BYPASS_SECONDS", 0)
     with PostgresStore(postgres.user) as store:
         view = Collection.open(store, collection.name, owner_key)
         with store._connections.connection() as connection:
@@ -173,6 +180,33 @@ def test_an_idle_connection_that_the_server_closed_is_replaced(
         " WHERE application_name = 'crag' AND pid <> pg_backend_pid()"
     )
     assert collection.verify().ok
+
+
+def test_a_connection_that_answered_just_now_is_not_asked_again_unless_the_server_closed_it(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probed: list[str] = []
+    honest = connections._alive
+
+    def alive(connection: BoundedConnection, probe: str) -> bool:
+        probed.append(probe)
+        return honest(connection, probe)
+
+    monkeypatch.setattr(connections, "_alive", alive)
+    with PostgresStore(postgres.user) as store:
+        pids = []
+        for _ in range(3):
+            with store._connections.connection() as connection:
+                pids.append(connection.info.backend_pid)
+        assert probed == []
+        postgres.sql(f"SELECT pg_terminate_backend({pids[-1]}, 5000)")
+        with store._connections.connection() as connection:
+            assert connection.execute("SELECT 1").fetchone() == (1,)
+            assert connection.info.backend_pid != pids[-1]
+        assert (probed, len(set(pids))) == (["SELECT 1"], 1)
+        monkeypatch.setattr(connections, "BYPASS_SECONDS", 0)
+        with store._connections.connection():
+            assert len(probed) == 2
 
 
 def test_a_reader_without_rights_is_told_what_it_needs(

@@ -6,10 +6,12 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from psycopg import sql
 
 from crag_core.collection import Collection
-from crag_core.store.interface import SeenRows, SeenTexts
+from crag_core.store.interface import SeenIds, SeenRows, SeenTexts
 from crag_core.store.postgres import PostgresStore
+from crag_core.store.schema import rows_table
 from support.database import draft, vector_of
 
 ROWS = 120
@@ -58,7 +60,22 @@ def test_texts_are_those_of_the_rows_that_are_near(store: PostgresStore, large: 
             assert texts.snapshot == seen.snapshot
 
 
-@pytest.mark.parametrize("ask", [near, near_texts])
+def near_ids(store: PostgresStore, collection: Collection, limit: int = LIMIT) -> SeenIds:
+    query = collection.cipher.encrypt_query(vector_of("x"))
+    with store.lookup() as lookup:
+        lookup._connection.execute("SET enable_seqscan = off")
+        return lookup.nearest_ids(collection._context.generation, query, limit, 0)
+
+
+def test_ids_are_those_of_the_rows_that_are_near(store: PostgresStore, large: Collection) -> None:
+    for limit in (1, 7, LIMIT):
+        for _ in range(7):
+            seen, ids = near(store, large, limit), near_ids(store, large, limit)
+            assert ids.joined == b"".join(row.id for row in seen.rows)
+            assert ids.snapshot == seen.snapshot
+
+
+@pytest.mark.parametrize("ask", [near, near_texts, near_ids])
 def test_the_plan_is_one_by_the_index(
     store: PostgresStore,
     large: Collection,
@@ -99,3 +116,12 @@ def test_a_snapshot_that_is_gone_is_none(store: PostgresStore, collection: Colle
     assert len(seen.rows) == 18
     texts = near_texts(store, collection)
     assert (texts.snapshot, len(texts.texts)) == (None, 18)
+    ids = near_ids(store, collection)
+    assert (ids.snapshot, len(ids.joined)) == (None, 18 * 16)
+
+
+def test_of_no_row_there_is_no_id(store: PostgresStore, collection: Collection) -> None:
+    generation = collection._context.generation
+    with store._connections.connection() as connection:
+        connection.execute(sql.SQL("DELETE FROM {}").format(rows_table(generation)))
+    assert near_ids(store, collection).joined == b""

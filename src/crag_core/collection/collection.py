@@ -22,6 +22,7 @@ from crag_core.collection.profile import Profile, content_tag_key
 from crag_core.collection.report import Verification
 from crag_core.collection.rows import RowContent, open_row, row_digest, row_name
 from crag_core.collection.search import Hit, Question, find
+from crag_core.collection.verified_rows import TEXT_BYTES
 from crag_core.collection.verify import examine
 from crag_core.errors import BadInput, IntegrityViolated
 from crag_core.keys import CollectionKeys, MasterKey
@@ -356,15 +357,21 @@ class Collection:
         self._follow()
         return examine(self._context, self._store, anchor, progress).verification
 
-    def load(self, anchor: Anchor | None = None) -> LoadedCollection:
+    def load(
+        self, anchor: Anchor | None = None, *, text_bytes: int = TEXT_BYTES
+    ) -> LoadedCollection:
         """The collection for a service: verified as a whole, and again whenever it has grown.
+
+        Args:
+            text_bytes: sealed texts held in memory in mode ``database``; those of a larger
+                collection are fetched for each search.
 
         Raises:
             IntegrityViolated: it does not verify; the message names the first violation.
             Unreachable: the database does not answer.
         """
         self._follow()
-        return LoadedCollection(self._context, self._store, anchor)
+        return LoadedCollection(self._context, self._store, anchor, text_bytes)
 
     def ensure_index(self) -> bool:
         """Make the indexes once there are over 10 000 rows; whether now.

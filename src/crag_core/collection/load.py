@@ -12,8 +12,13 @@ from crag_core.collection.following import moved
 from crag_core.collection.labels import label_tags
 from crag_core.collection.memory import Memory, MemoryLoader
 from crag_core.collection.report import refuse
-from crag_core.collection.search import Hit, Question, find_known
-from crag_core.collection.verified_rows import VerifiedRows, VerifiedRowsLoader
+from crag_core.collection.search import Hit, Question, find_held, find_known
+from crag_core.collection.verified_rows import (
+    TEXT_BYTES,
+    VerifiedRows,
+    VerifiedRowsLoader,
+    joined_ids,
+)
 from crag_core.collection.verify import examine
 from crag_core.errors import IntegrityViolated, Unreachable
 from crag_core.snapshot import Anchor, Snapshot
@@ -46,12 +51,15 @@ def verified(
     old: Verified | None = None,
     *,
     indexed: bool,
+    text_bytes: int = TEXT_BYTES,
 ) -> Verified:
     """Verify a collection, and hold in memory what its search mode needs for many searches.
 
     Args:
         old: an earlier snapshot; what did not change since is taken over.
         indexed: for many searches.
+        text_bytes: sealed texts to hold in mode ``database``; of a collection that has more none
+            are held.
 
     Raises:
         IntegrityViolated: it does not verify; the message names the first violation.
@@ -63,7 +71,7 @@ def verified(
     if context.in_enclave:
         loader = MemoryLoader(context, old.memory if old and same else None, indexed=indexed)
     else:
-        loader = VerifiedRowsLoader(context)
+        loader = VerifiedRowsLoader(context, old.rows if old and same else None, text_bytes)
     examined = examine(context, store, anchor, keep=loader.keep)
     refuse(context.name, examined.verification)
     snapshot = examined.verification.snapshot
@@ -83,9 +91,16 @@ class LoadedCollection:
     new epoch under the same master key is a newer snapshot like any other.
     """
 
-    def __init__(self, context: Context, store: Store, anchor: Anchor | None) -> None:
+    def __init__(
+        self,
+        context: Context,
+        store: Store,
+        anchor: Anchor | None,
+        text_bytes: int = TEXT_BYTES,
+    ) -> None:
         self._store = store
         self._anchor = anchor
+        self._text_bytes = text_bytes
         self._guard = threading.Lock()
         self._verified = self._examine(context)
 
@@ -162,14 +177,37 @@ class LoadedCollection:
             same = current == held.snapshot
             hits = held.memory.find(vector, k=k, fetch=fetch, tags=tags) if same else None
             return hits, current
+        if held.rows is None:
+            raise TypeError("a collection is held by its memory or by its rows")
         question = Question.of(context, vector, k, fetch, tags)
+        find = self._fetch_texts if held.rows.texts is None else self._hold_texts
+        return find(held, held.rows, question)
+
+    def _hold_texts(
+        self, held: Verified, rows: VerifiedRows, question: Question
+    ) -> tuple[list[Hit] | None, Snapshot]:
+        context = held.context
+        with self._store.lookup() as lookup:
+            seen = lookup.nearest_ids(context.generation, *question.asked)
+        current = context.current(seen.snapshot, held.snapshot)
+        if current != held.snapshot:
+            return None, current
+        near = rows.ranked(context, question, seen.joined)
+        found = [(rows.row(context, each), each.score) for each in near]
+        return find_held(context, found, held.known), current
+
+    def _fetch_texts(
+        self, held: Verified, rows: VerifiedRows, question: Question
+    ) -> tuple[list[Hit] | None, Snapshot]:
+        context = held.context
         with self._store.lookup() as lookup:
             seen = lookup.nearest_texts(context.generation, *question.asked)
         current = context.current(seen.snapshot, held.snapshot)
-        if current != held.snapshot or held.rows is None:
+        if current != held.snapshot:
             return None, current
-        near = held.rows.ranked(context, question, seen.texts)
-        return find_known(context, near, held.known), current
+        near = rows.ranked(context, question, joined_ids(context, seen.texts))
+        found = [(rows.row(context, each, seen.texts[each.place]), each.score) for each in near]
+        return find_known(context, found, held.known), current
 
     def _follow(self, held: Verified) -> bool:
         """Verify the collection in the epoch that it was rotated to; whether it was."""
@@ -199,4 +237,6 @@ class LoadedCollection:
             )
 
     def _examine(self, context: Context, old: Verified | None = None) -> Verified:
-        return verified(context, self._store, self._anchor, old, indexed=True)
+        return verified(
+            context, self._store, self._anchor, old, indexed=True, text_bytes=self._text_bytes
+        )

@@ -22,6 +22,7 @@ _U32 = struct.Struct(">I").pack
 # What stands before an id of 16 bytes and before a digest in an element of the set hash.
 _ROW_ID, _ROW_DIGEST = _ROW + _U32(16), _U32(32)
 _NUMBERS = struct.Struct(">hi").pack
+_JSON = json.JSONDecoder()
 
 
 @dataclass(frozen=True)
@@ -255,7 +256,7 @@ def vector_part(context: Context, payload: bytes) -> bytes:
 
 def decode(identity: bytes, text: bytes) -> RowContent:
     """The content of the row ``identity`` from its authenticated JSON."""
-    found = json.loads(text)
+    found = _JSON.decode(text.decode("utf-8"))
     return RowContent(
         chunk_id=row_name(identity),
         document_id=found["document"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from crag_core.collection.context import Context
 from crag_core.collection.rows import (
     RowContent,
+    authenticated,
     authenticated_all,
     authenticated_row,
     read_row,
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
 MIN_FETCH = 100
 FETCH_PER_HIT = 20
-# Vectors decrypted in one step: what malloc takes from the system anew each time is slower.
-SCRATCH_BYTES = 96 * 1024
 
 
 @dataclass(frozen=True)
@@ -146,6 +145,14 @@ def find_known(
     return _hits(context, opened)
 
 
+def find_held(
+    context: Context, near: Sequence[tuple[StoredRow, float]], known: Mapping[bytes, bytes]
+) -> list[Hit]:
+    """As :func:`find_known`, of rows all of which is as it was when their digests were verified."""
+    opened = [(score, row, authenticated(context, row), known[row.id]) for row, score in near]
+    return _hits(context, opened)
+
+
 def _hits(context: Context, opened: Sequence[tuple[float, StoredRow, bytes, bytes]]) -> list[Hit]:
     return [
         hit(rank, score, read_row(context, row, payload), digest)
@@ -179,18 +186,20 @@ def ranked(
         return []
     shown = rows if len(live) == len(rows) else [rows[at] for at in live]
     sealed = stacked(context, [row.vector for row in shown], [row.iv for row in shown])
-    scores = scores_of(context, question.vector, *sealed)
-    near = highest(scores, [row.id for row in shown], question.k)
+    scores = context.cipher.scores(question.vector, *sealed)
+    near = highest(scores, lambda at: shown[at].id, question.k)
     return [(live[at], score) for at, score in near]
 
 
-def highest(scores: NDArray[np.float32], ids: Sequence[bytes], k: int) -> list[tuple[int, float]]:
+def highest(
+    scores: NDArray[np.float32], id_of: Callable[[int], bytes], k: int
+) -> list[tuple[int, float]]:
     """Places and scores of the ``k`` highest, best first.
 
     Equal scores stand in the order of the rows' ids, which does not depend on the database.
     """
     near = _not_below(scores, k)
-    near.sort(key=lambda at: (-float(scores[at]), ids[at]))
+    near.sort(key=lambda at: (-float(scores[at]), id_of(at)))
     return [(at, float(scores[at])) for at in near[:k]]
 
 
@@ -210,27 +219,6 @@ def _not_below(scores: NDArray[np.float32], k: int) -> list[int]:
     edge = np.partition(scores, len(scores) - k)[len(scores) - k]
     found: list[int] = np.flatnonzero(scores >= edge).tolist()
     return found
-
-
-def scores_of(
-    context: Context,
-    vector: NDArray[np.float32],
-    vectors: NDArray[np.float16],
-    ivs: NDArray[np.uint8],
-) -> NDArray[np.float32]:
-    """Inner products float32[n] of the question with the plaintexts of authenticated rows.
-
-    Args:
-        vectors: encrypted, float16[n, d]; ``ivs``: uint8[n, 12].
-    """
-    cipher = context.cipher
-    rotated = cipher.rotate(vector)
-    step = max(1, SCRATCH_BYTES // (4 * context.profile.dimension))
-    scores = np.empty(len(vectors), dtype=np.float32)
-    for start in range(0, len(vectors), step):
-        part = slice(start, start + step)
-        scores[part] = cipher.denoise(vectors[part], ivs[part]) @ rotated
-    return scores
 
 
 def hit(rank: int, score: float, content: RowContent, digest: bytes) -> Hit:

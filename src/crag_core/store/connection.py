@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import threading
 import time
 from collections.abc import Generator, Iterator
@@ -20,6 +21,8 @@ T = TypeVar("T")
 LOCK_SECONDS = 30
 GRACE_SECONDS = 5
 IDLE_KEPT = 4
+# As HikariCP's aliveBypassWindowMs: what answered just now is not asked whether it still does.
+BYPASS_SECONDS = 0.5
 # Only what asks for it is prepared.
 NEVER_BY_ITSELF = 1 << 60
 
@@ -120,7 +123,7 @@ class Connections:
     def __init__(self, settings: DatabaseSettings) -> None:
         self.settings = settings
         self.where = settings.where()
-        self._idle: list[BoundedConnection] = []
+        self._idle: list[tuple[BoundedConnection, float]] = []
         self._guard = threading.Lock()
         self._closed = False
 
@@ -130,12 +133,13 @@ class Connections:
 
         Args:
             begin: a statement without effect of its own, such as ``BEGIN``, that was run when the
-                block begins; it spares a question whether an idle connection still works.
+                block begins; it spares a question whether an idle connection still works. So does
+                an answer of the last half second, unless the server has said something since.
 
         A connection that failed is closed at once, without a word to a server that may be silent:
         the server rolls back what was not committed.
         """
-        connection, new = self._take(begin or "SELECT 1")
+        connection, new = self._take(begin)
         try:
             with translated(self.where):
                 if new and begin:
@@ -151,17 +155,18 @@ class Connections:
         with self._guard:
             self._closed = True
             idle, self._idle = self._idle, []
-        for connection in idle:
+        for connection, _ in idle:
             connection.close()
 
-    def _take(self, probe: str) -> tuple[BoundedConnection, bool]:
-        """A connection, and whether it is new; on an idle one ``probe`` was run."""
+    def _take(self, begin: str) -> tuple[BoundedConnection, bool]:
+        """A connection, and whether it is new; on an idle one ``begin`` was run."""
         while True:
             with self._guard:
-                found = self._idle.pop() if self._idle else None
+                found, since = self._idle.pop() if self._idle else (None, 0.0)
             if found is None:
                 return connect(self.settings), True
-            if _alive(found, probe):
+            fresh = not begin and time.monotonic() - since < BYPASS_SECONDS
+            if (fresh and not _stirred(found)) or _alive(found, begin or "SELECT 1"):
                 return found, False
             found.close()
 
@@ -169,9 +174,16 @@ class Connections:
         with self._guard:
             keep = not self._closed and not connection.closed and len(self._idle) < IDLE_KEPT
             if keep:
-                self._idle.append(connection)
+                self._idle.append((connection, time.monotonic()))
         if not keep:
             connection.close()
+
+
+def _stirred(connection: BoundedConnection) -> bool:
+    """Whether an idle connection has something to read, as one has that the server closed."""
+    waiting = select.poll()
+    waiting.register(connection.fileno(), select.POLLIN)
+    return bool(waiting.poll(0))
 
 
 def _alive(connection: BoundedConnection, probe: str) -> bool:

@@ -66,6 +66,15 @@ class SeenRows(NamedTuple):
     rows: list[StoredRow]
 
 
+class SeenIds(NamedTuple):
+    """Ids of rows, one behind the other, and the snapshot of the same moment; None where its record
+    is gone.
+    """
+
+    snapshot: StoredSnapshot | None
+    joined: bytes
+
+
 class StoredText(NamedTuple):
     """Id (16 bytes) and sealed text of a row."""
 
@@ -197,6 +206,17 @@ class Lookup(Protocol):
         tags: Sequence[bytes] = (),
     ) -> SeenTexts:
         """As :meth:`nearest`, of each row no more than its id and its sealed text."""
+        ...
+
+    def nearest_ids(
+        self,
+        generation: Generation,
+        query: NDArray[np.float32],
+        limit: int,
+        now: int,
+        tags: Sequence[bytes] = (),
+    ) -> SeenIds:
+        """As :meth:`nearest`, of each row no more than its id."""
         ...
 
 

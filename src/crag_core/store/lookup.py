@@ -13,13 +13,16 @@ from crag_core.store.connection import BoundedConnection, Halfvec
 from crag_core.store.interface import (
     MAX_NEAREST,
     Generation,
+    SeenIds,
     SeenRows,
     SeenTexts,
     StoredSnapshot,
 )
 from crag_core.store.rowcodec import (
+    IDS_SELECT,
     ROW_SELECT,
     TEXT_SELECT,
+    decode_ids,
     decode_rows,
     decode_texts,
     halfvec_header,
@@ -60,6 +63,17 @@ _SEEN_TEXTS = (
     " WHERE (expires IS NULL OR expires > %s){tagged}"
     " ORDER BY emb <-> %s::halfvec LIMIT {limit})"
 )
+
+# The same with the ids only, as one value: a record for each would cost more than finding it.
+_SEEN_IDS = (
+    "SELECT convert_to(body, 'UTF8'), signature, state, convert_to(setting, 'UTF8')"
+    " FROM (SELECT set_config('hnsw.ef_search', {ef}, true) AS setting) AS s"
+    " LEFT JOIN crag.snapshots ON collection_id = {collection}"
+    " UNION ALL (SELECT {columns}, NULL, NULL, NULL FROM (SELECT id FROM {rows}"
+    " WHERE (expires IS NULL OR expires > %s){tagged}"
+    " ORDER BY emb <-> %s::halfvec LIMIT {limit}) AS near)"
+)
+_COLUMNS = {_SEEN: ROW_SELECT, _SEEN_TEXTS: TEXT_SELECT, _SEEN_IDS: IDS_SELECT}
 
 
 class PostgresLookup:
@@ -112,6 +126,20 @@ class PostgresLookup:
         )
         return SeenTexts(_snapshot(body, signature, state), decode_texts(records))
 
+    def nearest_ids(
+        self,
+        generation: Generation,
+        query: NDArray[np.float32],
+        limit: int,
+        now: int,
+        tags: Sequence[bytes] = (),
+    ) -> SeenIds:
+        """As :meth:`nearest`, of each row no more than its id."""
+        (body, signature, state, _), *records = self._near(
+            _SEEN_IDS, generation, query, limit, now, tags
+        )
+        return SeenIds(_snapshot(body, signature, state), decode_ids(records))
+
     def _near(
         self,
         form: str,
@@ -156,7 +184,7 @@ def _nearest(form: str, generation: Generation, limit: int, tagged: bool) -> byt
             limit=sql.Literal(limit),
             ef=sql.Literal(str(limit)),
             collection=sql.Literal(generation.collection),
-            columns=sql.SQL(TEXT_SELECT if form is _SEEN_TEXTS else ROW_SELECT),
+            columns=sql.SQL(_COLUMNS[form]),
             rows=schema.rows_table(generation),
             tagged=sql.SQL(" AND tags @> %s::bytea[]" if tagged else ""),
         )

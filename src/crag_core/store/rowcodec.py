@@ -23,6 +23,7 @@ ROW_SELECT = (
     "uuid_send(id), version, epoch, iv, halfvec_send(emb), nonce, ct, array_send(tags), expires"
 )
 TEXT_SELECT = "uuid_send(id), nonce, ct"
+IDS_SELECT = "string_agg(uuid_send(id), ''::bytea)"
 DOCUMENT_COLUMNS = "id, version, epoch, nonce, ct"
 DOCUMENT_SELECT = "uuid_send(id), version, epoch, nonce, ct"
 
@@ -125,6 +126,11 @@ def decode_texts(records: Sequence[Sequence[Any]]) -> list[StoredText]:
         StoredText(_bytes(identity), _bytes(nonce), _bytes(ciphertext))
         for identity, nonce, ciphertext, *_ in records
     ]
+
+
+def decode_ids(records: Sequence[Sequence[Any]]) -> bytes:
+    """The one record of :data:`IDS_SELECT`; nothing where it is NULL, as that of no row is."""
+    return b"".join(_bytes(record[0]) for record in records)
 
 
 def decode_document(record: Sequence[Any]) -> StoredDocument:

@@ -13,6 +13,10 @@ from crag_core.vectors.rotation import Rotation
 
 _ROWS = 384
 _VALUES = 1 << 22
+# Sums of which an inner product is made.
+LANES = 16
+# Of rows that are worked on at a time: what malloc takes from the system anew each time is slower.
+SCRATCH_BYTES = 96 * 1024
 
 Vectors = NDArray[np.float32]
 
@@ -49,11 +53,41 @@ class Arithmetic(Protocol):
     ) -> Vectors:
         """``(values - noise) / scale``, float32[n, d] of float16|float32[n, d]."""
 
+    def scores(
+        self,
+        noise: BallNoise,
+        values: NDArray[Any],
+        ivs: NDArray[np.uint8],
+        scale: float,
+        query: NDArray[np.float32],
+    ) -> NDArray[np.float32]:
+        """Inner products float32[n] of ``query``, float32[d], with each row of :meth:`denoise`."""
 
-def parts(rows: int, dimension: int) -> Iterator[slice]:
-    """Cut ``rows`` of a batch so that what is computed of a part stays in a processor's cache."""
-    step = min(_ROWS, _VALUES // dimension)
+
+def parts(rows: int, dimension: int, step: int | None = None) -> Iterator[slice]:
+    """Cut ``rows`` of a batch so that what is computed of a part stays in a processor's cache.
+
+    Args:
+        step: rows of a part, where another number is better.
+    """
+    step = step or min(_ROWS, _VALUES // dimension)
     return (slice(start, min(start + step, rows)) for start in range(0, rows, step))
+
+
+def inner_products(vectors: Vectors, query: NDArray[np.float32]) -> NDArray[np.float32]:
+    """float32[n] of float32[n, d] and float32[d], summed in an order that the kernel keeps too:
+    coordinates whose numbers are equal modulo 16, then these 16 sums by halves.
+    """
+    count, dimension = vectors.shape
+    sums = np.zeros((count, LANES), dtype=np.float32)
+    for start in range(0, dimension, LANES):
+        products = vectors[:, start : start + LANES] * query[start : start + LANES]
+        sums[:, : products.shape[1]] += products
+    half = LANES // 2
+    while half:
+        sums[:, :half] += sums[:, half : 2 * half]
+        half //= 2
+    return sums[:, 0].copy()
 
 
 class NumpyArithmetic:
@@ -97,3 +131,20 @@ class NumpyArithmetic:
         if scale != 1.0:
             plain /= np.float32(scale)
         return plain
+
+    def scores(
+        self,
+        noise: BallNoise,
+        values: NDArray[Any],
+        ivs: NDArray[np.uint8],
+        scale: float,
+        query: NDArray[np.float32],
+    ) -> NDArray[np.float32]:
+        made = np.empty(len(values), dtype=np.float32)
+        step = max(1, SCRATCH_BYTES // (4 * noise.dimension))
+        for start in range(0, len(values), step):
+            part = slice(start, start + step)
+            with np.errstate(invalid="ignore", over="ignore"):
+                plain = self.denoise(noise, values[part], ivs[part], scale)
+                made[part] = inner_products(plain, query)
+        return made

@@ -20,6 +20,8 @@ from crag_core.vectors.checks import (
     UNIT_TOLERANCE,
     check_dimension,
     check_factors,
+    require_finite,
+    sealed_arrays,
     sealed_matrix,
     unit_matrix,
     unit_row,
@@ -225,8 +227,13 @@ class VectorCipher:
         Raises:
             BadInput: wrong shape or type, not finite, or a query that has not unit norm.
         """
-        rotated_query = self.rotate(query)
-        return np.asarray(self.denoise(vectors, ivs) @ rotated_query, dtype=np.float32)
+        rotated = self.rotate(query)
+        values, checked = sealed_arrays(vectors, ivs, self.dimension)
+        scale = self.scaling_factor
+        scores = self._arithmetic.scores(self._noise, values, checked, scale, rotated)
+        # What is not finite in a row is not finite in its score either.
+        require_finite(np.isfinite(scores))
+        return scores
 
     def _perturb(
         self,

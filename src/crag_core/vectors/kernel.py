@@ -1,4 +1,4 @@
-"""The optional distribution ``crag-kernel``: the one place that finds it and calls it."""
+"""The optional distribution ``crag-kernel``: the one place that looks for it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crag_core.vectors.arithmetic import Arithmetic, NumpyArithmetic, parts
+from crag_core.vectors.arithmetic import SCRATCH_BYTES, Arithmetic, NumpyArithmetic, parts
 from crag_core.vectors.noise import BallNoise, noise_integers
 from crag_core.vectors.rotation import Rotation
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 # Of the functions of crag_kernel._native; another version of them is not used.
-INTERFACE = 1
+INTERFACE = 2
 
 Vectors = NDArray[np.float32]
 
@@ -97,11 +97,35 @@ class KernelArithmetic:
             )
         return out
 
+    def scores(
+        self,
+        noise: BallNoise,
+        values: NDArray[Any],
+        ivs: NDArray[np.uint8],
+        scale: float,
+        query: NDArray[np.float32],
+    ) -> NDArray[np.float32]:
+        out = np.empty((len(values), 1), dtype=np.float32)
+        step = max(1, SCRATCH_BYTES // (2 * noise.dimension))
+        asked = query[None]
+        for part, words in self._words(noise, ivs, step):
+            self._module.scores(
+                self._level,
+                values[part],
+                words,
+                noise_integers(),
+                noise.radius,
+                scale,
+                asked,
+                out[part],
+            )
+        return out[:, 0]
+
     def _words(
-        self, noise: BallNoise, ivs: NDArray[np.uint8]
+        self, noise: BallNoise, ivs: NDArray[np.uint8], step: int | None = None
     ) -> Iterator[tuple[slice, NDArray[np.uint16] | None]]:
         """Parts of a batch, each with its keystreams until the next; None if without noise."""
-        cut = list(parts(len(ivs), noise.dimension))
+        cut = list(parts(len(ivs), noise.dimension, step))
         if not noise.radius:
             yield from ((part, None) for part in cut)
         elif cut:

@@ -70,6 +70,11 @@ def test_every_result_has_the_bits_of_numpy(
     for stored in (sealed.vectors, exact, sealed.vectors.astype(">f2")):
         assert same(ours.denoise(stored, sealed.ivs), plain.denoise(stored, sealed.ivs))
         assert same(ours.decrypt(stored, sealed.ivs), plain.decrypt(stored, sealed.ivs))
+        for query in vectors[:2]:
+            scores = ours.scores(query, stored, sealed.ivs)
+            assert same(scores, plain.scores(query, stored, sealed.ivs))
+            exact_scores = plain.denoise(stored, sealed.ivs).astype(float) @ plain.rotate(query)
+            assert np.allclose(scores, exact_scores, atol=2e-6)
     assert same(ours.rotate(vectors), plain.rotate(vectors))
     for query in vectors[:2]:
         assert same(ours.encrypt_query(query), plain.encrypt_query(query))
@@ -219,6 +224,112 @@ def test_a_wrong_buffer_is_refused_and_nothing_is_written(name: str, value: Any)
         with pytest.raises(refusals):
             native.denoise(0, a["vectors"], a["words"], a["table"], 1.0, 1.0, a["out"])
     assert name == "out" or not a["out"].any()
+
+
+WRONG_SCORES: list[tuple[str, Any]] = [
+    ("values", np.ones((3, 12), np.float64)),
+    ("values", np.ones((4, 12), np.float32)),
+    ("values", np.ones((3, 13), np.float32)),
+    ("values", np.ones((3, 0), np.float32)),
+    ("words", np.zeros((3, 13), np.uint16)),
+    ("words", np.zeros((2, 14), np.uint16)),
+    ("table", np.zeros((1, 65535), np.int16)),
+    ("query", np.ones((1, 11), np.float32)),
+    ("query", np.ones((1, 13), np.float32)),
+    ("query", np.ones((3, 12), np.float32)),
+    ("query", np.ones(12, np.float32)),
+    ("query", np.ones((1, 12), np.float64)),
+    ("query", np.ones((1, 12), np.float16)),
+    ("query", np.ones((1, 24), np.float32)[:, ::2]),
+    ("out", np.zeros((2, 1), np.float32)),
+    ("out", np.zeros((3, 2), np.float32)),
+    ("out", np.zeros(3, np.float32)),
+    ("out", np.zeros((3, 1), np.float64)),
+    ("out", bytes(12)),
+]
+
+
+@compiled
+@every_level
+@pytest.mark.parametrize(("name", "value"), [("words", None), *WRONG_SCORES])
+def test_scores_refuse_a_wrong_buffer_and_write_nothing(level: int, name: str, value: Any) -> None:
+    assert native is not None
+    a = {
+        "values": np.ones((3, 12), np.float32),
+        "words": np.zeros((3, 14), np.uint16),
+        "table": noise_integers(),
+        "query": np.ones((1, 12), np.float32),
+        "out": np.zeros((3, 1), np.float32),
+        name: value,
+    }
+
+    def score() -> None:
+        native.scores(level, a["values"], a["words"], a["table"], 1.0, 1.0, a["query"], a["out"])
+
+    if value is None:
+        score()
+        assert a["out"].tolist() == [[12.0]] * 3
+        return
+    with pytest.raises((ValueError, TypeError, BufferError)):
+        score()
+    assert name == "out" or not a["out"].any()
+
+
+WRONG_FIND: list[tuple[str, Any]] = [
+    ("ids", np.zeros((3, 15), np.uint8)),
+    ("ids", np.zeros((2, 16), np.uint8)),
+    ("ids", np.zeros((3, 16), np.int8)),
+    ("ids", np.zeros((3, 32), np.uint8)[:, ::2]),
+    ("numbers", np.zeros((3, 1), np.int32)),
+    ("numbers", np.zeros((3, 1), np.uint16)),
+    ("numbers", np.zeros((3, 1), np.uint64)),
+    ("numbers", np.zeros(3, np.uint32)),
+    ("starts", np.zeros((2, 1), np.uint32)),
+    ("starts", np.zeros((4, 1), np.uint32)),
+    ("starts", np.zeros((3, 1), np.float32)),
+    ("shift", 64),
+    ("shift", 62),
+    ("shift", 31),
+    ("shift", -1),
+    ("asked", np.zeros((2, 8), np.uint8)),
+    ("asked", bytes(32)),
+    ("out", np.zeros((3, 1), np.uint32)),
+    ("out", np.zeros((2, 1), np.float32)),
+    ("out", bytes(8)),
+]
+
+
+def find(**changed: Any) -> np.ndarray:
+    assert native is not None
+    a: dict[str, Any] = {
+        "ids": np.repeat(np.arange(3, dtype=np.uint8)[:, None], 16, axis=1),
+        "numbers": np.array([[7], [8], [9]], np.uint32),
+        "starts": np.array([[0], [3], [3]], np.uint32),
+        "shift": 63,
+        "asked": np.repeat(np.array([[2], [5]], np.uint8), 16, axis=1),
+        "out": np.zeros((2, 1), np.uint32),
+        **changed,
+    }
+    native.find(a["ids"], a["numbers"], a["starts"], a["shift"], a["asked"], a["out"])
+    found: np.ndarray = a["out"]
+    return found
+
+
+@compiled
+@pytest.mark.parametrize(("name", "value"), WRONG_FIND)
+def test_find_refuses_a_wrong_buffer(name: str, value: Any) -> None:
+    with pytest.raises((ValueError, TypeError, BufferError)):
+        find(**{name: value})
+
+
+@compiled
+def test_find_reads_no_row_that_is_not_there() -> None:
+    assert find().tolist() == [[9], [2**32 - 1]]
+    for starts in ([4, 2**32 - 1, 0], [0, 2**32 - 1, 2**32 - 1], [3, 0, 3], [2**32 - 1] * 3):
+        made = np.array(starts, np.uint32)[:, None]
+        assert find(starts=made)[1] == 2**32 - 1
+    none = {"ids": np.zeros((0, 16), np.uint8), "numbers": np.zeros((0, 1), np.uint32)}
+    assert find(**none).tolist() == [[2**32 - 1]] * 2
 
 
 @compiled
