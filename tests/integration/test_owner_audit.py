@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from crag_core.collection import ChunkDraft, Collection, DocumentDraft
 from crag_core.errors import BadInput, IntegrityViolated
 from crag_core.keys import MasterKey
+from crag_core.store.lookup import PostgresLookup
 from crag_core.store.options import open_store
 from crag_owner.calibrate.reading import read_own_rows
 from support.clouds import cloud
@@ -165,6 +167,33 @@ def test_calibrate_measures_the_owners_vectors_and_recommends(owner: Owner) -> N
     shown = owner.run("calibrate", "--factor", "1")
     assert shown.code == 0, shown.err
     assert "Recommended:" in shown.out and "K'=200" in shown.out
+
+
+def test_what_calibrate_records_is_what_searches_fetch(
+    owner: Owner, postgres: Postgres, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    assert owner.ok("calibrate")["fetch"] is None
+    found = owner.ok("calibrate", "--record")
+    by_factor = {each["approximation_factor"]: each for each in found["factors"]}
+    enough = [int(k) for k, recall in by_factor[0.5]["recall_at_10"].items() if recall >= 0.99]
+    assert found["fetch"] == min(enough) == owner.ok("stats")["fetch"]
+    assert f"K' = {min(enough)} for ten hits" in owner.run("calibrate").out
+    asked: list[int] = []
+    honest = PostgresLookup._near
+
+    def near(self: PostgresLookup, *arguments: Any) -> Any:
+        asked.append(arguments[3])
+        return honest(self, *arguments)
+
+    monkeypatch.setattr(PostgresLookup, "_near", near)
+    with open_store(postgres.user) as store:
+        opened = Collection.open(store, NAME, MasterKey.from_bytes(KEY))
+        for searching in (opened, opened.load()):
+            assert len(searching.search(_vectors()[0], k=10)) == 10
+            assert len(searching.search(_vectors()[0], k=5)) == 5
+            assert len(searching.search(_vectors()[0], k=5, fetch=7)) == 5
+    fetched = [min(enough), max(5, min(enough) // 2), 7]
+    assert asked == ([] if mode == "enclave" else 2 * fetched)
 
 
 def test_files_that_hold_no_texts_are_refused(owner: Owner, tmp_path: Path) -> None:

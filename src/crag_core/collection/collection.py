@@ -14,7 +14,8 @@ from crag_core.collection import relabel, removal, write
 from crag_core.collection.context import Context
 from crag_core.collection.documents import DocumentInfo, open_document
 from crag_core.collection.drafts import DocumentDraft, LabelDraft, PutResult
-from crag_core.collection.following import moved, retried
+from crag_core.collection.fetching import FETCH, checked_fetch, recorded
+from crag_core.collection.following import moved, refuse_while_rotating, retried
 from crag_core.collection.labels import label_tags
 from crag_core.collection.load import LoadedCollection, Verified, verified
 from crag_core.collection.memory import Memory
@@ -112,6 +113,7 @@ class Collection:
             snapshot=stored_snapshot,
         )
         context.identity = stored.id
+        context.fetch = recorded(sealed_private)
         context.note(first)
         return cls(store, context, sealed_private)
 
@@ -140,7 +142,8 @@ class Collection:
                 code="no-collection",
             )
         profile, keys, private = profiles.open_profile(stored, master, check_value)
-        return cls(store, Context(stored.id, name, profile, keys), private)
+        context = Context(stored.id, name, profile, keys, fetch=recorded(private))
+        return cls(store, context, private)
 
     @property
     def name(self) -> str:
@@ -330,8 +333,9 @@ class Collection:
         Args:
             vector: the question's, float32[d] of unit norm.
             k: 1 to 1000.
-            fetch: how many rows the database returns to be ranked again; 20 for each hit by
-                default, within 100 and 1000. Without effect in mode ``enclave``.
+            fetch: how many rows the database returns to be ranked again; by default what the owner
+                recorded, else 20 for each hit, within 100 and 1000. Without effect in mode
+                ``enclave``.
             filter: labels that the document of each hit has, all of them.
 
         Raises:
@@ -384,6 +388,18 @@ class Collection:
             return False
         return self._store.index(self._context.generation)
 
+    def record_fetch(self, fetch: int) -> None:
+        """Record how many rows to fetch for ten hits, for all who open the collection from now on.
+
+        Raises:
+            BadInput: it is not between 10 and 1000.
+            IntegrityViolated: the snapshot or the profile was changed.
+            Unreachable: the database does not answer, or the collection is being rotated.
+        """
+        checked_fetch(fetch)
+        retried(lambda: self._record(FETCH, fetch), self._follow)
+        self._context.fetch = fetch
+
     def drop(self) -> None:
         """Remove the collection with everything in it."""
         self._store.drop_collection(self._context.identity)
@@ -407,6 +423,7 @@ class Collection:
             "approximation_factor": profile.approximation_factor,
             "embedder": self.private.get("embedder"),
             "chunking": self.private.get("chunking"),
+            "fetch": self._context.fetch,
             "check_value": profile.check_value,
             "bytes": sizes.bytes,
             "indexed": sizes.indexed,
@@ -431,6 +448,20 @@ class Collection:
             seen = lookup.nearest(context.generation, *question.asked)
         context.current(seen.snapshot, floor)
         return find(context, question, seen.rows)
+
+    def _record(self, member: str, value: int) -> None:
+        """Put a member into the private half of the profile."""
+        context = self._context
+        with self._store.writer() as writer:
+            context.current(writer.lock(context.identity), context.seen)
+            refuse_while_rotating(context, writer)
+            stored = writer.collection(self.name)
+            if stored is None:
+                raise BadInput(f"There is no collection {self.name} any more.")
+            private = {**profiles.open_with_keys(stored, context.keys), member: value}
+            sealed = profiles.seal_private(context.profile, context.keys, private)
+            writer.put_private(context.identity, sealed.nonce, sealed.sealed)
+        self.private = private
 
     def _memory(self, context: Context, snapshot: Snapshot) -> Memory:
         """The rows of ``snapshot`` or a newer one."""

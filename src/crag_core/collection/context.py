@@ -31,7 +31,8 @@ TEXT_ROW, VECTOR_ROW = 1, 2
 class Context:
     """A collection's name, parameters and keys.
 
-    ``seen`` is the newest snapshot that this process has seen; an older one is refused.
+    ``seen`` is the newest snapshot that this process has seen; an older one is refused. ``fetch``
+    is K' for ten hits, where the owner recorded one.
     """
 
     identity: int
@@ -39,6 +40,7 @@ class Context:
     profile: Profile
     keys: CollectionKeys
     seen: Snapshot | None = None
+    fetch: int | None = None
 
     def __post_init__(self) -> None:
         self._guard = threading.Lock()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from crag_core.collection.context import Context
+from crag_core.collection.fetching import recorded
 from crag_core.collection.profile import Profile, open_with_keys
 from crag_core.errors import IntegrityViolated, Unreachable
 from crag_core.store.interface import Reader, Store
@@ -49,7 +50,9 @@ def successor(context: Context, reader: Reader) -> Successor | None:
             details={"collection": context.name, "epoch": profile.epoch},
         )
     private = open_with_keys(stored, keys)
-    made = Context(context.identity, context.name, profile, keys, seen=context.seen)
+    made = Context(
+        context.identity, context.name, profile, keys, context.seen, fetch=recorded(private)
+    )
     return Successor(made, private)
 
 

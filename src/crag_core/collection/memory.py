@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from crag_core.collection.context import Context
+from crag_core.collection.fetching import rows_for
 from crag_core.collection.rows import decode, text_part, vector_part
-from crag_core.collection.search import Hit, candidates, hit
+from crag_core.collection.search import Hit, hit
 from crag_core.collection.vector_index import EXACT_ROWS, VectorIndex
 from crag_core.store.interface import StoredRow
 from crag_core.vectors.checks import unit_row
@@ -76,7 +77,7 @@ class Memory:
         Raises:
             BadInput: the vector is not one of the collection, or k or fetch is out of range.
         """
-        candidates(k, fetch)
+        rows_for(k, fetch)
         query = unit_row(vector, self.context.profile.dimension)[0]
         admitted = self._admitted(int(time.time()), tags)
         numbers, scores = self._nearest(query, k, admitted)

@@ -15,6 +15,7 @@ from operator import attrgetter
 
 from crag_core.collection.context import Context
 from crag_core.collection.documents import document_digest, document_element, open_document
+from crag_core.collection.fetching import FETCH
 from crag_core.collection.profile import (
     CONTENT_TAG_KEY,
     SALT_BYTES,
@@ -162,7 +163,7 @@ class _Run:
             stored = writer.collection(self.old.name)
             if stored is None or stored.profile != self.old.profile.text():
                 raise _overtaken(self.old.name)
-            private = _private(stored, self.old)
+            private = _private(stored, self.old, self.new)
             self.progress = Progress.start(self.new, self.base, private)
             self.record = seal_record(self.new, self.progress)
             writer.begin_rotation(self.new.generation, self.record)
@@ -322,8 +323,11 @@ def _checked(new: Context) -> Context:
     return new
 
 
-def _private(stored: StoredCollection, old: Context) -> Mapping[str, object]:
+def _private(stored: StoredCollection, old: Context, new: Context) -> Mapping[str, object]:
     private = open_with_keys(stored, old.keys)
+    if old.profile.approximation_factor != new.profile.approximation_factor:
+        # It was measured with the old noise.
+        private.pop(FETCH, None)
     return {**private, CONTENT_TAG_KEY: content_tag_key(old.keys, private).hex()}
 
 

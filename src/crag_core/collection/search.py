@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from crag_core.collection.context import Context
+from crag_core.collection.fetching import rows_for
 from crag_core.collection.rows import (
     RowContent,
     authenticated,
@@ -19,15 +20,12 @@ from crag_core.collection.rows import (
     row_digest,
     row_name,
 )
-from crag_core.errors import BadInput, IntegrityViolated
-from crag_core.store.interface import MAX_NEAREST, StoredRow
+from crag_core.errors import IntegrityViolated
+from crag_core.store.interface import StoredRow
 from crag_core.vectors.keystream import IV_BYTES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-MIN_FETCH = 100
-FETCH_PER_HIT = 20
 
 
 @dataclass(frozen=True)
@@ -49,23 +47,6 @@ class Hit:
     row_sha256: str
     index: int = 0
     metadata: Mapping[str, Any] = field(default_factory=dict)
-
-
-def candidates(k: int, fetch: int | None) -> int:
-    """How many rows to fetch for ``k`` hits: ``fetch``, or 20 per hit, within 100 and 1000.
-
-    Raises:
-        BadInput: k is not between 1 and 1000, or ``fetch`` not between k and 1000.
-    """
-    if not 1 <= k <= MAX_NEAREST:
-        raise BadInput(f"{k} hits cannot be searched.", hint=f"Ask for 1 to {MAX_NEAREST}.")
-    if fetch is None:
-        return min(max(MIN_FETCH, FETCH_PER_HIT * k), MAX_NEAREST)
-    if not k <= fetch <= MAX_NEAREST:
-        raise BadInput(
-            f"{fetch} rows cannot be fetched for {k} hits.", hint=f"Fetch {k} to {MAX_NEAREST}."
-        )
-    return fetch
 
 
 @dataclass(frozen=True)
@@ -104,7 +85,7 @@ class Question:
         Raises:
             BadInput: the vector is not one of the collection, or k or fetch is out of range.
         """
-        limit = candidates(k, fetch)
+        limit = rows_for(k, fetch, context.fetch)
         query = context.cipher.encrypt_query(vector)
         return cls(vector, query, k, limit, int(time.time()), tuple(tags))
 

@@ -250,6 +250,10 @@ class Writer(Reader, Protocol):
         """Replace the snapshot."""
         ...
 
+    def put_private(self, collection: int, nonce: bytes, sealed: bytes) -> None:
+        """Replace the sealed half of the collection's profile."""
+        ...
+
     def begin_rotation(self, generation: Generation, record: StoredRotation) -> None:
         """Make the tables of the next generation, empty, and put the rotation's record."""
         ...

@@ -171,6 +171,13 @@ class PostgresWriter(RotationWrites, PostgresReader):
             [collection, snapshot.body, snapshot.signature, snapshot.state],
         )
 
+    def put_private(self, collection: int, nonce: bytes, sealed: bytes) -> None:
+        """Replace the sealed half of the collection's profile."""
+        self._connection.execute(
+            "UPDATE crag.collections SET nonce = %s, sealed = %s WHERE id = %s",
+            [nonce, sealed, collection],
+        )
+
     def _copy(self, table: sql.Identifier, columns: str, parts: Iterable[bytes]) -> None:
         statement = sql.SQL("COPY {table} ({columns}) FROM STDIN (FORMAT BINARY)").format(
             table=table, columns=sql.SQL(columns)

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from crag_core.collection.fetching import recorded
 from crag_core.command import command, console, option
 from crag_core.embedding import open_embedder_for
 from crag_core.embedding.options import EmbedderSettings, embedder_options
@@ -44,6 +45,11 @@ LEAST_ROWS = 32
     metavar="ROWS",
     help="Read at most so many rows.",
 )
+@option(
+    "--record",
+    is_flag=True,
+    help="Record the K' that the collection's own factor needs, for all who search it.",
+)
 @database_options
 @collection_option
 @key_options
@@ -52,6 +58,7 @@ def calibrate(
     questions_file: Path | None,
     factors: tuple[float, ...],
     sample: int,
+    record: bool,
     database: DatabaseSettings,
     collection: str,
     key: KeySource,
@@ -62,10 +69,13 @@ def calibrate(
     For each approximation factor: how the noise compares with the spread of the vectors, and how
     many of the ten nearest passages a search still finds when the database returns K' rows to be
     ranked again without noise.
+
+    With --record, the smallest K' at which recall@10 is 0.99 is kept in the collection: searches of
+    the owner, and services from their next start on, fetch so many rows for ten hits.
     """
     import numpy as np
 
-    from crag_owner.calibrate.advice import FACTORS, advise
+    from crag_owner.calibrate.advice import FACTORS, advise, own_fetch
     from crag_owner.calibrate.measure import recall, spread
     from crag_owner.calibrate.reading import read_own_rows
 
@@ -87,8 +97,11 @@ def calibrate(
             asked = read_lines(questions_file)
             model = open_embedder_for(own.private, url=embedder.url, api_key=embedder.api_key)
             questions = np.stack([model.query(line) for line in asked])
-    chosen = sorted({*(factors or FACTORS), profile.approximation_factor})
-    measured = recall(rows.plain, questions, chosen, rng)
+        chosen = sorted({*(factors or FACTORS), profile.approximation_factor})
+        measured = recall(rows.plain, questions, chosen, rng)
+        if record:
+            own.record_fetch(own_fetch(measured, profile.approximation_factor))
+        fetch = recorded(own.private)
     advice = advise(measured, rows.total)
     result = {
         "collection": collection,
@@ -98,6 +111,7 @@ def calibrate(
         "questions": min(500, len(rows.plain) if questions is None else len(questions)),
         "approximation_factor": profile.approximation_factor,
         "scaling_factor": profile.scaling_factor,
+        "fetch": fetch,
         "rms_centred_norm": round(spread(rows.plain), 4),
         "factors": [
             {
@@ -162,3 +176,5 @@ def _show(result: dict[str, Any]) -> None:
     )
     for reason in best["reasons"]:
         out.line(f"  {reason}")
+    if result["fetch"]:
+        out.line(f"Recorded in the collection: K' = {result['fetch']} for ten hits")

@@ -50,6 +50,13 @@ _PATH = click.Path(path_type=Path)
 )
 @option("--scaling-factor", type=float, help="Of a new collection. [default: 1.0]")
 @option("--approximation-factor", type=float, help="Of a new collection. [default: 1.0]")
+@option(
+    "--fetch",
+    type=click.IntRange(10, 1000),
+    setting="ingest_fetch",
+    metavar="K'",
+    help="Of a new collection: rows that a search ranks again for ten hits. [default: 200]",
+)
 @option("--chunk-size", type=int, metavar="TOKENS", help="Of a new collection. [default: 220]")
 @option("--chunk-overlap", type=int, metavar="TOKENS", help="Of a new collection. [default: 30]")
 @option(
@@ -96,6 +103,7 @@ def ingest(
     search_mode: str | None,
     scaling_factor: float | None,
     approximation_factor: float | None,
+    fetch: int | None,
     chunk_size: int | None,
     chunk_overlap: int | None,
     chunk_strategy: str | None,
@@ -127,6 +135,7 @@ def ingest(
         search_mode=search_mode,
         scaling_factor=scaling_factor,
         approximation_factor=approximation_factor,
+        fetch=fetch,
         workers=workers,
         sync=sync,
         dry_run=dry_run,

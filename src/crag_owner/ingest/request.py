@@ -56,6 +56,7 @@ class IngestRequest:
     search_mode: str | None
     scaling_factor: float | None
     approximation_factor: float | None
+    fetch: int | None
     workers: int | None
     sync: bool
     dry_run: bool

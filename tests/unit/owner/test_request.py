@@ -41,7 +41,7 @@ def test_a_question_that_cannot_be_asked_is_refused(question: str) -> None:
 def _request(tmp_path: Path, **changes: object) -> IngestRequest:
     values: dict[str, object] = {
         "named": [tmp_path], "base": None, "question": None, "labels": Labels(), "collection": "c",
-        "search_mode": None, "scaling_factor": None, "approximation_factor": None,
+        "search_mode": None, "scaling_factor": None, "approximation_factor": None, "fetch": None,
         "workers": None, "sync": False, "dry_run": False, "expiry": Expiry(),
     }  # fmt: skip
     return IngestRequest(**(values | changes))  # type: ignore[arg-type]
