@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -22,6 +22,7 @@ TAG_BYTES = 16
 BUCKET = 256
 MAX_PAYLOAD = 64 * 1024 * 1024
 _U32 = struct.Struct(">I").pack
+_NONCES = struct.Struct(f"{NONCE_BYTES}s").iter_unpack
 _ZEROS = [bytes(count) for count in range(BUCKET)]
 
 
@@ -106,8 +107,7 @@ class Sealer:
             BadInput: a payload is longer than 64 MiB.
         """
         randomness = os.urandom(NONCE_BYTES * len(payloads))
-        ends = range(NONCE_BYTES, len(randomness) + 1, NONCE_BYTES)
-        nonces = [randomness[end - NONCE_BYTES : end] for end in ends]
+        nonces = [nonce for (nonce,) in _NONCES(randomness)]
         return nonces, list(map(self._gcm.encrypt, nonces, map(pad, payloads), bound))
 
     def __repr__(self) -> str:
@@ -166,19 +166,17 @@ class RowBinding:
         ivs: Sequence[bytes],
         vectors: Sequence[bytes],
         endings: Sequence[bytes],
-    ) -> list[bytes]:
+    ) -> Iterator[bytes]:
         """As :meth:`aad` of each row, with :func:`row_ending`; faster than one by one.
 
         Ids have 16 bytes, IVs are of one length, and vectors of one length.
         """
         if not row_ids:
-            return []
+            return
         start, before, between = self._before_id, _U32(len(ivs[0])), _U32(len(vectors[0]))
         join = b"".join
-        return [
-            join((start, row_id, before, iv, between, vector, ending))
-            for row_id, iv, vector, ending in zip(row_ids, ivs, vectors, endings, strict=True)
-        ]
+        for row_id, iv, vector, ending in zip(row_ids, ivs, vectors, endings, strict=True):
+            yield join((start, row_id, before, iv, between, vector, ending))
 
 
 def row_columns(iv: bytes, vector: bytes) -> bytes:

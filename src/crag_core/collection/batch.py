@@ -108,7 +108,7 @@ class Batch:
             inside = list(map(bytes.__add__, row_bytes(plain.astype(">f2")), inside))
             ivs = vectors = [b""] * len(ids)
         else:
-            sealed = context.cipher.encrypt(plain, ids)
+            sealed = context.cipher.encrypt_checked(plain, ids)
             ivs, vectors = row_bytes(sealed.ivs), row_bytes(sealed.vectors.astype(">f2"))
         bound = context.binding.joined_all(ids, ivs, vectors, ending)
         nonces, texts = context.text_sealer.seal_many(inside, bound)

@@ -175,6 +175,10 @@ class Context:
         self._checked = (stored, snapshot)
         return snapshot
 
+    def remember(self, stored: StoredSnapshot, snapshot: Snapshot) -> None:
+        """Spare :meth:`check` the look at a record that this process made itself."""
+        self._checked = (stored, snapshot)
+
     def current(self, stored: StoredSnapshot | None, floor: Snapshot | None) -> Snapshot:
         """As :meth:`check`, and not older than ``floor``.
 

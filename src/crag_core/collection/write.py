@@ -224,7 +224,9 @@ def commit(
         documents=current.documents + len(changes.new_documents) - len(changes.old_documents),
         root=total.digest(),
     )
-    writer.put_snapshot(context.identity, _stored(context, made, total))
+    stored = _stored(context, made, total)
+    writer.put_snapshot(context.identity, stored)
+    context.remember(stored, made)
     return made
 
 

@@ -152,7 +152,14 @@ class VectorCipher:
         Raises:
             BadInput: wrong shape, not finite, not unit norm, or an id that has not 16 bytes.
         """
-        plain = unit_matrix(vectors, self.dimension, tolerance)
+        return self.encrypt_checked(unit_matrix(vectors, self.dimension, tolerance), ids)
+
+    def encrypt_checked(self, plain: NDArray[np.float32], ids: Sequence[bytes]) -> SealedVectors:
+        """As :meth:`encrypt`, of rows of what :func:`unit_matrix` returned, without another look.
+
+        Raises:
+            BadInput: an id that has not 16 bytes.
+        """
         ivs = self._row_ivs.for_rows(plain, ids)
         result = np.empty(plain.shape, dtype=np.float16)
         self._perturb(plain, ivs, self._noise, result)
