@@ -20,7 +20,7 @@ class SealedDocument(NamedTuple):
 def seal_documents(context: Context, documents: Sequence[NewDocument]) -> list[SealedDocument]:
     """The rows of each document, as a transaction seals them."""
     made = Batch(context, documents)
-    rows = {row.id: row for part in made.slices() for row in part}
+    rows = {row.id: row for part in made.slices() for row in part.rows()}
     assert len(rows) == len(made)
     return [
         SealedDocument([rows[identity] for identity, _ in members], members)

@@ -4,7 +4,7 @@ next is sealed, and keys and parts are shared."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import accumulate, repeat
+from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -15,7 +15,7 @@ from crag_core.collection.labels import label_tags
 from crag_core.collection.payloads import encoded_texts, endings, payloads
 from crag_core.collection.rows import digest_head, digests_of
 from crag_core.sealing import row_ending
-from crag_core.store.interface import StoredRow
+from crag_core.store.new_rows import NewRows
 from crag_core.vectors.checks import unit_matrix
 from crag_core.vectors.octets import row_bytes
 
@@ -81,7 +81,7 @@ class Batch:
         """How many rows there are."""
         return len(self._ids)
 
-    def slices(self) -> Iterator[list[StoredRow]]:
+    def slices(self) -> Iterator[NewRows]:
         """All rows, in the order of their ids.
 
         Ids are keyed hashes: the order on disk must not show which rows belong to one document,
@@ -97,7 +97,7 @@ class Batch:
         ends = list(accumulate(self._counts))
         return [pairs[end - count : end] for end, count in zip(ends, self._counts, strict=True)]
 
-    def _seal(self, chosen: list[int]) -> list[StoredRow]:
+    def _seal(self, chosen: list[int]) -> NewRows:
         context = self._context
         ids = [self._ids[at] for at in chosen]
         inside = payloads([self._texts[at] for at in chosen], [self._after[at] for at in chosen])
@@ -116,6 +116,4 @@ class Batch:
         head = digest_head(version, epoch)
         digests = digests_of(head, ivs, vectors, nonces, texts, ending)
         self._digests.update(zip(ids, digests, strict=True))
-        numbers = repeat(version), repeat(epoch)
-        columns = zip(ids, *numbers, ivs, vectors, nonces, texts, tags, expires)  # noqa: B905
-        return list(map(StoredRow._make, columns))
+        return NewRows(ids, version, epoch, ivs, vectors, nonces, texts, tags, expires)

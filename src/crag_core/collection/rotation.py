@@ -41,6 +41,7 @@ from crag_core.store.interface import (
     StoredSnapshot,
     Writer,
 )
+from crag_core.store.new_rows import NewRows
 
 BATCH_ROWS = 2000
 INDEX_ROWS = 10_000
@@ -215,7 +216,7 @@ class _Run:
             rows.sort(key=attrgetter("id"))
             with self.store.writer() as writer:
                 self._hold(writer)
-                writer.insert_rows(self.new.generation, [rows])
+                writer.insert_rows(self.new.generation, [NewRows.of(rows)])
                 writer.insert_documents(self.new.generation, documents)
                 writer.put_rotation(self.old.identity, record)
             self.progress, self.record = progress, record

@@ -23,6 +23,7 @@ from crag_core.errors import BadInput, IntegrityViolated
 from crag_core.sethash import SetHash
 from crag_core.snapshot import Snapshot
 from crag_core.store.interface import Store, StoredDocument, StoredRow, StoredSnapshot, Writer
+from crag_core.store.new_rows import NewRows
 
 _ID = attrgetter("id")
 
@@ -43,9 +44,9 @@ class Changes:
         self.new_documents.append(document)
         self.new_members.extend(members)
 
-    def rows(self) -> Iterator[Sequence[StoredRow]]:
+    def rows(self) -> Iterator[NewRows]:
         """The rows to put in, in the order of their ids, which says nothing of their documents."""
-        yield sorted(self.new_rows, key=_ID)
+        yield NewRows.of(sorted(self.new_rows, key=_ID))
 
     def seal_documents(self) -> None:
         """Seal what can be sealed only once all rows are; nothing, unless drafts are put in."""
@@ -85,7 +86,7 @@ class _Drafted(Changes):
         self._known = known
         self._batch = Batch(context, [NewDocument(*each) for each in new.items()])
 
-    def rows(self) -> Iterator[Sequence[StoredRow]]:
+    def rows(self) -> Iterator[NewRows]:
         return self._batch.slices()
 
     def seal_documents(self) -> None:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from crag_core.store.new_rows import NewRows
+
 MAX_NEAREST = 1000
 
 
@@ -227,7 +229,7 @@ class Writer(Reader, Protocol):
         """The snapshot, held against every other writer until the transaction ends."""
         ...
 
-    def insert_rows(self, generation: Generation, parts: Iterable[Sequence[StoredRow]]) -> None:
+    def insert_rows(self, generation: Generation, parts: Iterable[NewRows]) -> None:
         """Add rows whose ids are not there yet, part by part as they come.
 
         What is raised in making a part is raised here; the transaction must then end.

@@ -24,6 +24,7 @@ from crag_core.store.interface import (
     TableSizes,
 )
 from crag_core.store.lookup import PostgresLookup
+from crag_core.store.new_rows import NewRows
 from crag_core.store.rotations import RotationReads, RotationWrites, retire, wait_for_readers
 from crag_core.store.rowcodec import (
     COPY_HEADER,
@@ -140,9 +141,9 @@ class PostgresWriter(RotationWrites, PostgresReader):
         """The snapshot, its record locked until the transaction ends."""
         return self._snapshot(_SNAPSHOT_LOCKED, collection)
 
-    def insert_rows(self, generation: Generation, parts: Iterable[Sequence[StoredRow]]) -> None:
+    def insert_rows(self, generation: Generation, parts: Iterable[NewRows]) -> None:
         """COPY rows in; the server takes one part while the next is made."""
-        full = (part for part in parts if part)
+        full = (part for part in parts if part.ids)
         first = next(full, None)
         if first is not None:
             stream = map(encode_rows, chain([first], full))

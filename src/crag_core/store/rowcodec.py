@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from crag_core.store.interface import StoredDocument, StoredRow, StoredText
+from crag_core.store.new_rows import NewRows
 
 COPY_HEADER = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 COPY_TRAILER = b"\xff\xff"
@@ -46,31 +47,38 @@ def _field(value: bytes) -> bytes:
     return _I32.pack(len(value)) + value
 
 
-def encode_rows(rows: Sequence[StoredRow]) -> bytes:
+def encode_rows(rows: NewRows) -> bytes:
     """The rows in COPY BINARY over :data:`ROW_COLUMNS`, to stand between :data:`COPY_HEADER` and
     :data:`COPY_TRAILER`.
     """
-    parts: list[bytes] = []
-    length, plain, last = _I32.pack, _ending((), None), None
-    numbers = head = size = b""
-    for identity, version, epoch, iv, vector, nonce, ciphertext, tags, expires in rows:
-        shape = (len(identity), version, epoch, len(iv), len(vector), len(nonce))
-        if shape != last:
-            last = shape
-            start, numbers, head, size = _between(*shape)
-        parts += (
-            start,
-            identity,
-            numbers,
-            iv,
-            head,
-            vector,
-            size,
-            nonce,
-            length(len(ciphertext)),
-            ciphertext,
-            _ending(tags, expires) if tags or expires is not None else plain,
-        )
+    ids, version, epoch, ivs, vectors, nonces, texts, tags, expires = rows
+    count = len(ids)
+    if not count:
+        return b""
+    start, numbers, head, size = _between(
+        len(ids[0]), version, epoch, len(ivs[0]), len(vectors[0]), len(nonces[0])
+    )
+    plain = _ending((), None)
+    columns = (
+        [start] * count,
+        ids,
+        [numbers] * count,
+        ivs,
+        [head] * count,
+        vectors,
+        [size] * count,
+        nonces,
+        [_I32.pack(len(text)) for text in texts],
+        texts,
+        [
+            _ending(tag, moment) if tag or moment is not None else plain
+            for tag, moment in zip(tags, expires, strict=True)
+        ],
+    )
+    # Filled column by column, so that no row needs a step of its own.
+    parts = [b""] * (count * len(columns))
+    for at, column in enumerate(columns):
+        parts[at :: len(columns)] = column
     return b"".join(parts)
 
 

@@ -157,9 +157,9 @@ def test_rows_come_in_the_order_of_their_ids(mode: str, monkeypatch: pytest.Monk
         MODES[mode], new([DocumentDraft("a", b"", texts), DocumentDraft("b", b"", texts)])
     )
     parts = list(whole.slices())
-    ids = [row.id for part in parts for row in part]
+    ids = [identity for part in parts for identity in part.ids]
     assert ids == sorted(ids)
-    assert (len(ids), len(whole), {len(part) for part in parts[:-1]}) == (40, 40, {3})
+    assert (len(ids), len(whole), {len(part.ids) for part in parts[:-1]}) == (40, 40, {3})
     assert ids != [identity for members in whole.members() for identity, _ in members]
 
 

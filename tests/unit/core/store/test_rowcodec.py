@@ -5,10 +5,12 @@ from __future__ import annotations
 import struct
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crag_core.store.interface import StoredDocument, StoredRow
+from crag_core.store.new_rows import NewRows
 from crag_core.store.rowcodec import (
     COPY_HEADER,
     COPY_TRAILER,
@@ -23,18 +25,27 @@ from crag_core.store.rowcodec import (
 
 small = st.integers(-(2**15), 2**15 - 1)
 number = st.integers(-(2**31), 2**31 - 1)
-rows = st.builds(
-    StoredRow,
-    id=st.binary(min_size=16, max_size=16),
-    version=small,
-    epoch=number,
-    iv=st.binary(max_size=20),
-    vector=st.binary(max_size=20).map(lambda raw: raw[: len(raw) // 2 * 2]),
-    nonce=st.binary(max_size=20),
-    ciphertext=st.binary(max_size=600),
-    tags=st.lists(st.binary(max_size=20), max_size=4).map(tuple),
-    expires=st.none() | st.integers(-(2**63), 2**63 - 1),
-)
+
+
+@st.composite
+def uniform(draw: st.DrawFn) -> list[StoredRow]:
+    """Rows of one format and of one size of IV, vector and nonce, as one collection has them."""
+    iv, vector, nonce = (draw(st.integers(0, 10)) for _ in range(3))
+    row = st.builds(
+        StoredRow,
+        id=st.binary(min_size=16, max_size=16),
+        version=st.just(draw(small)),
+        epoch=st.just(draw(number)),
+        iv=st.binary(min_size=iv, max_size=iv),
+        vector=st.binary(min_size=2 * vector, max_size=2 * vector),
+        nonce=st.binary(min_size=nonce, max_size=nonce),
+        ciphertext=st.binary(max_size=600),
+        tags=st.just(()) | st.lists(st.binary(max_size=20), max_size=4).map(tuple),
+        expires=st.none() | st.integers(-(2**63), 2**63 - 1),
+    )
+    return draw(st.lists(row, max_size=5))
+
+
 documents = st.builds(
     StoredDocument,
     id=st.binary(min_size=16, max_size=16),
@@ -81,10 +92,29 @@ def as_selected(fields: list[bytes | None]) -> list[Any]:
 
 
 @settings(deadline=None, max_examples=60)
-@given(st.lists(rows, max_size=5))
+@given(uniform())
 def test_rows_survive_the_way_to_the_database_and_back(given_rows: list[StoredRow]) -> None:
-    copied = read_copy(encode_rows(given_rows))
+    columns = NewRows.of(given_rows)
+    assert columns.rows() == given_rows
+    copied = read_copy(encode_rows(columns))
     assert [decode_row(as_selected(fields)) for fields in copied] == given_rows
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"id": bytes(15)},
+        {"version": 2},
+        {"epoch": 2},
+        {"iv": b""},
+        {"vector": bytes(2)},
+        {"nonce": bytes(13)},
+    ],
+)
+def test_rows_of_several_formats_are_not_written_together(change: dict[str, Any]) -> None:
+    row = StoredRow(bytes(16), 1, 1, bytes(12), bytes(8), bytes(12), b"text", (), None)
+    with pytest.raises(ValueError, match="several formats"):
+        NewRows.of([row, row._replace(**change)])
 
 
 @settings(deadline=None, max_examples=40)
@@ -101,7 +131,7 @@ def test_documents_survive_the_way_to_the_database_and_back(given: list[StoredDo
 
 def test_a_halfvec_carries_its_dimension() -> None:
     row = StoredRow(bytes(16), 1, 1, b"", b"\x3c\x00\xbc\x00\x00\x01", b"", b"", (), None)
-    ((*_, vector, _nonce, _text, _tags, _expires),) = read_copy(encode_rows([row]))
+    ((*_, vector, _nonce, _text, _tags, _expires),) = read_copy(encode_rows(NewRows.of([row])))
     assert vector == b"\x00\x03\x00\x00\x3c\x00\xbc\x00\x00\x01"
 
 
