@@ -82,7 +82,7 @@ def _escaped(texts: Sequence[bytes]) -> Sequence[bytes]:
     for raw, escaped in _ESCAPES:
         if raw in joined:
             found = [text.replace(raw, escaped) for text in found]
-    written = np.frombuffer(b"".join(found), dtype=np.uint8)
+    written = np.frombuffer(joined if found is texts else b"".join(found), dtype=np.uint8)
     if written.size and written.min() < _SPACE:
         # Other control characters: rare, so that the encoder's look at every letter is worth it.
         return [
