@@ -52,6 +52,7 @@ def test_every_format_goes_in_and_every_bomb_stays_out(owner: Owner) -> None:
     docs = owner.work / "docs"
     docs.mkdir()
     good, bad = documents.folder(), _hostile()
+    good["partly.pdf"] = documents.pdf(["The first page.", "", "The third page."])
     for name, data in {**good, **bad}.items():
         (docs / name).write_bytes(data)
     done = owner.run("ingest", "docs", "--json")
@@ -68,6 +69,9 @@ def test_every_format_goes_in_and_every_bomb_stays_out(owner: Owner) -> None:
     assert report["documents"]["added"] == len(good)
     for path, reason in reasons.items():
         assert f"{path} was skipped: it {reason}." in done.err
+    missing = "page 2 holds no text: if scanned, recognise the text first"
+    assert report["incomplete"] == [{"path": "docs/partly.pdf", "reason": missing}]
+    assert f"of docs/partly.pdf a part is missing: {missing}." in done.err
     assert owner.ok("verify")["ok"] is True
 
     hits = owner.ok("search", "What is the code of the vault?", "-k", "40")["hits"]

@@ -248,6 +248,11 @@ class Pipeline:
             self.console.warn(
                 f"{shown} had expired; the file is still there and is taken in again."
             )
+        if prepared is not None and prepared.missing:
+            shown = path_name(candidate.path)
+            self.report.lack(shown, prepared.missing, task.number)
+            self.console.progress_end()
+            self.console.warn(f"of {shown} a part is missing: {prepared.missing}.")
         if prepared is None or admitted is None or self.dry_run:
             if admitted is not None and admitted.relabel and not self.dry_run:
                 self._relabel(task, admitted, outcome.chunks)

@@ -21,10 +21,13 @@ FILES_AHEAD = 64
 
 @dataclass(frozen=True)
 class Prepared:
-    """A file's chunks; ``vectors``, float32[n, d], where they are embedded already."""
+    """A file's chunks; ``vectors``, float32[n, d], where they are embedded already; ``missing`` as
+    in :class:`crag_owner.parsing.ParsedDocument`.
+    """
 
     chunks: Sequence[Chunk] = field(repr=False)
     vectors: NDArray[np.float32] | None = field(default=None, repr=False)
+    missing: str = ""
 
 
 class Preparation(Protocol):
@@ -91,7 +94,7 @@ class LocalPreparation:
         chunks = list(split(parsed.sections, self._target.policy, count))
         if not chunks:
             raise Unreadable("holds no letter or digit")
-        return Prepared(chunks)
+        return Prepared(chunks, missing=parsed.missing)
 
     def stop(self) -> None:
         """End the sandbox with every parser in it."""

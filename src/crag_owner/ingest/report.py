@@ -24,11 +24,17 @@ class IngestReport:
     snapshot: dict[str, Any] | None = None
     search: dict[str, Any] | None = None
     _failed: list[tuple[int, str, str]] = field(default_factory=list, repr=False)
+    _incomplete: list[tuple[int, str, str]] = field(default_factory=list, repr=False)
 
     @property
     def failures(self) -> list[dict[str, str]]:
         """Path and reason of each file that was left out, in the order in which they were found."""
-        return [{"path": path, "reason": reason} for _, path, reason in sorted(self._failed)]
+        return _named(self._failed)
+
+    @property
+    def incomplete(self) -> list[dict[str, str]]:
+        """Path and reason of each file of which a part was left out, in the same order."""
+        return _named(self._incomplete)
 
     @property
     def readable(self) -> int:
@@ -40,6 +46,10 @@ class IngestReport:
         self.documents["failed"] += 1
         self._failed.append((number, path, reason))
 
+    def lack(self, path: str, reason: str, number: int) -> None:
+        """Record the ``number``-th file as taken in without some of it; ``reason`` says what."""
+        self._incomplete.append((number, path, reason))
+
     def as_json(self) -> dict[str, Any]:
         """The object of the contract; a dry run has ``dry_run: true`` as well."""
         result: dict[str, Any] = {
@@ -49,6 +59,7 @@ class IngestReport:
             "chunks": {"total": self.chunks, "written": self.written},
             "seconds": round(self.seconds, 3),
             "failures": self.failures,
+            "incomplete": self.incomplete,
             "snapshot": self.snapshot,
             "search": self.search,
         }
@@ -69,3 +80,7 @@ class IngestReport:
                 f"snapshot {self.snapshot['id']}: sequence {self.snapshot['sequence']}, "
                 f"{self.snapshot['rows']} rows, root {self.snapshot['root']}"
             )
+
+
+def _named(found: list[tuple[int, str, str]]) -> list[dict[str, str]]:
+    return [{"path": path, "reason": reason} for _, path, reason in sorted(found)]

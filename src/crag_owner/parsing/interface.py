@@ -33,10 +33,15 @@ class Section:
 
 @dataclass(frozen=True)
 class ParsedDocument:
-    """A document's sections in reading order."""
+    """A document's sections in reading order.
+
+    ``missing`` says what of it could not be read; it completes "of FILE a part is missing: ..."
+    and never quotes the file.
+    """
 
     sections: Sequence[Section]
     metadata: Mapping[str, str] = field(default_factory=dict)
+    missing: str = ""
 
 
 class Parser(Protocol):

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 _MAX_PAGES = 100_000
 _MAX_DEPTH = 20
 _MAX_HEADING = 200
+_MAX_NAMED = 8
 
 
 class PdfParser:
@@ -46,7 +47,8 @@ class PdfParser:
             what = "page" if pages == 1 else f"{pages} pages"
             raise Unreadable(f"holds no text on its {what}: scans need text recognition first")
         title = _title(reader)
-        return ParsedDocument(sections, {"title": title} if title else {})
+        missing = _without_text(sections, pages)
+        return ParsedDocument(sections, {"title": title} if title else {}, missing)
 
 
 def _pages(reader: PdfReader) -> tuple[list[Section], int]:
@@ -62,6 +64,17 @@ def _pages(reader: PdfReader) -> tuple[list[Section], int]:
         if text.strip():
             sections.append(Section(text, current, number))
     return sections, pages
+
+
+def _without_text(sections: list[Section], pages: int) -> str:
+    """Which pages hold no text, in words; nothing where all do."""
+    read = {section.page for section in sections}
+    bare = [number for number in range(1, pages + 1) if number not in read]
+    if not bare:
+        return ""
+    named = ", ".join(map(str, bare[:_MAX_NAMED])) + (", ..." if bare[_MAX_NAMED:] else "")
+    which = f"page {named} holds" if len(bare) == 1 else f"{len(bare)} pages ({named}) hold"
+    return f"{which} no text: if scanned, recognise the text first"
 
 
 def _headings(reader: PdfReader) -> dict[int, str]:

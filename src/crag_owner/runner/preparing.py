@@ -42,11 +42,14 @@ class Assignment:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A file's chunks and their vectors, float32[n, d]; or ``refused``, why there are none."""
+    """A file's chunks, their vectors, float32[n, d], and what is ``missing`` of it; or
+    ``refused``, why there are none.
+    """
 
     chunks: Sequence[Chunk] = field(default=(), repr=False)
     vectors: NDArray[np.float32] | None = field(default=None, repr=False)
     refused: str = ""
+    missing: str = ""
 
 
 class Preparer:
@@ -97,7 +100,7 @@ class Preparer:
             self._embedder.passages([chunk.embedded for chunk in chunks[at : at + EMBED_AT_ONCE]])
             for at in range(0, len(chunks), EMBED_AT_ONCE)
         ]
-        return Prepared(chunks, np.concatenate(vectors))
+        return Prepared(chunks, np.concatenate(vectors), missing=parsed.missing)
 
     def close(self) -> None:
         """End the sandbox and the embedder."""

@@ -65,7 +65,7 @@ class RayPreparation:
         done = pool.result(pool.submit(suffix, data))
         if done.vectors is None:
             raise Unreadable(done.refused)
-        return Prepared(done.chunks, done.vectors)
+        return Prepared(done.chunks, done.vectors, done.missing)
 
     def stop(self) -> None:
         """End the workers."""

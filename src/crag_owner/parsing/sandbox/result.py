@@ -42,7 +42,12 @@ def encode(document: ParsedDocument, limits: SandboxLimits) -> bytes:
         _clean(key)[:_MAX_HEADING]: _clean(value)[:_MAX_HEADING]
         for key, value in list(document.metadata.items())[:_MAX_METADATA]
     }
-    return json.dumps({"sections": sections, "metadata": metadata}, ensure_ascii=False).encode()
+    answer = {
+        "sections": sections,
+        "metadata": metadata,
+        "missing": _clean(document.missing)[:_MAX_REASON],
+    }
+    return json.dumps(answer, ensure_ascii=False).encode()
 
 
 def encode_refusal(reason: str) -> bytes:
@@ -84,7 +89,10 @@ def _document(data: Any, limits: SandboxLimits) -> ParsedDocument:
     metadata = {str(key): str(value) for key, value in dict(data["metadata"]).items()}
     if any(_clean(part) != part for pair in metadata.items() for part in pair):
         raise ValueError
-    return ParsedDocument(sections, metadata)
+    missing = data["missing"]
+    if not isinstance(missing, str):
+        raise TypeError
+    return ParsedDocument(sections, metadata, _printable(missing) if missing else "")
 
 
 def _clean(text: str) -> str:

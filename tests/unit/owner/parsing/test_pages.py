@@ -33,6 +33,15 @@ def test_pdf_keeps_pages_outline_and_title() -> None:
         (4, "挑战", "数字化转型的挑战。"),
     ]
     assert document.metadata == {"title": "Handbook"}
+    assert document.missing == "page 3 holds no text: if scanned, recognise the text first"
+
+
+def test_pdf_names_the_pages_that_hold_no_text() -> None:
+    assert _parse("a.pdf", documents.pdf(["One", "Two"])).missing == ""
+    some = _parse("a.pdf", documents.pdf(["", "Two", "", "Four"])).missing
+    assert some.startswith("2 pages (1, 3) hold no text")
+    many = _parse("a.pdf", documents.pdf(["One", *[""] * 20])).missing
+    assert many.startswith("20 pages (2, 3, 4, 5, 6, 7, 8, 9, ...) hold no text")
 
 
 def test_pdf_with_an_owner_password_only_is_read() -> None:

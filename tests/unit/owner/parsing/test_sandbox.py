@@ -106,21 +106,24 @@ def test_an_answer_without_end_is_cut_off(sandbox: ParsingSandbox) -> None:
         "[" * 200_000,
         "[]",
         "{}",
-        '{"sections": [], "metadata": {}}',
-        '{"sections": [["a", "b"]], "metadata": {}}',
-        '{"sections": [[1, "", null]], "metadata": {}}',
-        '{"sections": [["a", "", 0]], "metadata": {}}',
-        '{"sections": [["a", "", true]], "metadata": {}}',
-        '{"sections": [["a", "", 99999999999]], "metadata": {}}',
-        '{"sections": [["a\\u0000", "", null]], "metadata": {}}',
-        '{"sections": [["\\ud800", "", null]], "metadata": {}}',
-        '{"sections": [["a", "\\udfff", null]], "metadata": {}}',
-        '{"sections": [["a", "", null]], "metadata": {"\\ud800": ""}}',
-        '{"sections": [["a", "", null]], "metadata": 7}',
+        '{"sections": [], "metadata": {}, "missing": ""}',
+        '{"sections": [["a", "b"]], "metadata": {}, "missing": ""}',
+        '{"sections": [[1, "", null]], "metadata": {}, "missing": ""}',
+        '{"sections": [["a", "", 0]], "metadata": {}, "missing": ""}',
+        '{"sections": [["a", "", true]], "metadata": {}, "missing": ""}',
+        '{"sections": [["a", "", 99999999999]], "metadata": {}, "missing": ""}',
+        '{"sections": [["a\\u0000", "", null]], "metadata": {}, "missing": ""}',
+        '{"sections": [["\\ud800", "", null]], "metadata": {}, "missing": ""}',
+        '{"sections": [["a", "\\udfff", null]], "metadata": {}, "missing": ""}',
+        '{"sections": [["a", "", null]], "metadata": {"\\ud800": ""}, "missing": ""}',
+        '{"sections": [["a", "", null]], "metadata": 7, "missing": ""}',
+        '{"sections": [["a", "", null]], "metadata": {}}',
+        '{"sections": [["a", "", null]], "metadata": {}, "missing": null}',
+        '{"sections": [["a", "", null]], "metadata": {}, "missing": ["a"]}',
         '{"unreadable": 7}',
-        json.dumps({"sections": [["a", "h" * 2000, None]], "metadata": {}}),
-        json.dumps({"sections": [["a" * (MIB + 1), "", None]], "metadata": {}}),
-        json.dumps({"sections": [["a", "", None]] * 200_001, "metadata": {}}),
+        json.dumps({"sections": [["a", "h" * 2000, None]], "metadata": {}, "missing": ""}),
+        json.dumps({"sections": [["a" * (MIB + 1), "", None]], "metadata": {}, "missing": ""}),
+        json.dumps({"sections": [["a", "", None]] * 200_001, "metadata": {}, "missing": ""}),
     ],
     ids=lambda answer: answer[:40],
 )
@@ -130,8 +133,9 @@ def test_an_answer_that_a_child_forged_is_not_taken(sandbox: ParsingSandbox, ans
 
 
 def test_the_forged_answers_differ_from_a_good_one_in_one_thing(sandbox: ParsingSandbox) -> None:
-    good = b'{"sections": [["a", "h", 1]], "metadata": {"title": "t"}}'
+    good = b'{"sections": [["a", "h", 1]], "metadata": {"title": "t"}, "missing": "p\\u001b[2J"}'
     document = sandbox.parse(BY_NAME["answer_raw"], good)
+    assert document.missing == "p?[2J"
     assert document.sections == [Section("a", "h", 1)]
     assert document.metadata == {"title": "t"}
 
