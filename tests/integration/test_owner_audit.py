@@ -15,6 +15,7 @@ from crag_core.keys import MasterKey
 from crag_core.store.lookup import PostgresLookup
 from crag_core.store.options import open_store
 from crag_owner.calibrate.reading import read_own_rows
+from support.browser import CHROMIUM, lay_out
 from support.clouds import cloud
 from support.database import Postgres
 from support.owner import Owner
@@ -151,6 +152,34 @@ def test_audit_attacks_the_stored_rows_and_writes_a_page_without_texts(
     assert shown.code == 0, shown.err
     assert named.read_text(encoding="utf-8").startswith("<!doctype html>")
     assert "known pairs" in shown.out and str(named) in shown.out
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+def test_a_browser_shows_the_page_whole_in_any_width_and_light(
+    owner: Owner, tmp_path: Path, mode: str
+) -> None:
+    page = tmp_path / "page.html"
+    done = owner.ok("audit", "--factor", "0.5", "--sample", "60", "--page", str(page))
+    for width, dark in ((1200, False), (1200, True), (390, False)):
+        laid = lay_out(page, tmp_path, width=width, dark=dark)
+        shown = laid.measured
+        # A style that its own policy refuses would be a complaint.
+        assert laid.complaints == []
+        assert shown["title"] == f"Leakage of {NAME}"
+        for sentence in done["sentences"]:
+            assert sentence in shown["text"]
+        assert shown["wide"] <= shown["width"] <= width, "it must be scrolled sideways"
+        assert laid.contrast >= 7
+        assert len(shown["plots"]) >= (3 if mode == "database" else 1)
+        for plot in shown["plots"]:
+            left, top, right, bottom = plot["box"]
+            # On a telephone a plot is wider than the page, and scrolls within it.
+            assert right - left > 200 and bottom - top > 100
+            for label, (from_x, from_y, to_x, to_y) in plot["labels"]:
+                inside = left - 1 <= from_x and to_x <= right + 1
+                assert inside and top - 1 <= from_y and to_y <= bottom + 1, label
+    light, night = (lay_out(page, tmp_path, width=600, dark=dark) for dark in (False, True))
+    assert light.measured["paper"] != night.measured["paper"]
 
 
 def test_calibrate_measures_the_owners_vectors_and_recommends(owner: Owner) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 
 WIDTH, HEIGHT = 700, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 215, 16, 46
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 245, 16, 46
 # On light and on dark paper.
 COLORS = (
     ("#2f6fb4", "#6aaef0"),
