@@ -204,6 +204,11 @@ def test_a_connection_that_answered_just_now_is_not_asked_again_unless_the_serve
             assert connection.execute("SELECT 1").fetchone() == (1,)
             assert connection.info.backend_pid != pids[-1]
         assert (probed, len(set(pids))) == (["SELECT 1"], 1)
+        # One that was broken here is replaced too.
+        connection.pgconn.finish()
+        with store._connections.connection() as other:
+            assert other.execute("SELECT 1").fetchone() == (1,)
+        probed.pop()
         monkeypatch.setattr(connections, "BYPASS_SECONDS", 0)
         with store._connections.connection():
             assert len(probed) == 2

@@ -182,7 +182,10 @@ class Connections:
 def _stirred(connection: BoundedConnection) -> bool:
     """Whether an idle connection has something to read, as one has that the server closed."""
     waiting = select.poll()
-    waiting.register(connection.fileno(), select.POLLIN)
+    try:
+        waiting.register(connection.fileno(), select.POLLIN)
+    except psycopg.Error:
+        return True
     return bool(waiting.poll(0))
 
 
