@@ -4,6 +4,9 @@ The same texts and vectors are written in one transaction each round: by ``put_d
 encrypted, texts and documents sealed, set hash and snapshot renewed), by psycopg's ``executemany``
 of ``%s::vector``, by a binary COPY, and by ``PGVectorStore.add_embeddings`` of langchain-postgres.
 The ratios compare CPU time of client and database together; ``wall`` has those of elapsed time.
+Each contender counts with the least that it cost in any round: what a busy machine adds is never
+negative (as the standard library's ``timeit`` argues). ``median`` has the medians of the rounds'
+own ratios, which are lower on a busy machine.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ import json
 import statistics
 import struct
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -25,7 +28,7 @@ from synthetic import DIMENSION, Topics, texts
 
 ROWS = 2_000
 CHUNKS = 20
-ROUNDS = 9
+ROUNDS = 15
 _PLAIN = (
     "CREATE TABLE {} (id uuid PRIMARY KEY, content text, metadata jsonb, embedding vector(384))"
 )
@@ -73,9 +76,9 @@ def drafts(collection: Any, rows: Rows) -> list[Any]:
 
 
 def executemany(connection: psycopg.Connection[Any], table: str, rows: Rows) -> None:
-    """Plaintext, vectors as text, as most programs that use pgvector write them."""
+    """Plaintext, vectors as text, formatted as langchain-postgres does it."""
     parameters = [
-        (identity, text, metadata, str(vector))
+        (identity, text, metadata, str([float(dimension) for dimension in vector]))
         for identity, text, metadata, vector in zip(
             rows.ids, rows.texts, rows.metadata(), rows.vectors.tolist(), strict=True
         )
@@ -141,20 +144,33 @@ def _round(
     return costs
 
 
-def _median(rounds: Sequence[dict[str, Cost]], above: str, below: str, kind: str) -> float | None:
-    if above not in rounds[0] or below not in rounds[0]:
-        return None
-    found = [getattr(each[above], kind) / getattr(each[below], kind) for each in rounds]
-    return round(statistics.median(found), 3)
+Ratio = Callable[[Sequence[float], Sequence[float]], float]
 
 
-def summary(rounds: Sequence[dict[str, Cost]], kind: str) -> dict[str, float | None]:
-    """The contract's three ratios by ``cpu`` or ``wall``: above 1 the first two mean faster
-    and slower: ``executemany`` and langchain over crag, crag over COPY."""
+def _of_the_least(above: Sequence[float], below: Sequence[float]) -> float:
+    return min(above) / min(below)
+
+
+def _in_the_middle(above: Sequence[float], below: Sequence[float]) -> float:
+    return statistics.median(a / b for a, b in zip(above, below, strict=True))
+
+
+def summary(
+    rounds: Sequence[dict[str, Cost]], kind: str, ratio: Ratio = _of_the_least
+) -> dict[str, float | None]:
+    """The contract's three ratios by ``cpu`` or ``wall``: ``executemany`` and langchain over crag,
+    where above 1 crag is faster, and crag over COPY, where it is slower."""
+
+    def compared(above: str, below: str) -> float | None:
+        if above not in rounds[0] or below not in rounds[0]:
+            return None
+        costs = [[getattr(each[name], kind) for each in rounds] for name in (above, below)]
+        return round(ratio(*costs), 3)
+
     return {
-        "ratio_to_executemany_plaintext": _median(rounds, "executemany", "crag", kind),
-        "ratio_to_copy_plaintext": _median(rounds, "crag", "copy", kind),
-        "ratio_to_langchain_pgvector": _median(rounds, "langchain", "crag", kind),
+        "ratio_to_executemany_plaintext": compared("executemany", "crag"),
+        "ratio_to_copy_plaintext": compared("crag", "copy"),
+        "ratio_to_langchain_pgvector": compared("langchain", "crag"),
     }
 
 
@@ -187,8 +203,9 @@ def run() -> dict[str, Any]:
     return {
         **summary(rounds, "cpu"),
         "wall": summary(rounds, "wall"),
+        "median": {kind: summary(rounds, kind, _in_the_middle) for kind in ("cpu", "wall")},
         "cpu_us_per_row": {
-            name: round(statistics.median(each[name].cpu for each in rounds) / ROWS * 1e6, 1)
+            name: round(min(each[name].cpu for each in rounds) / ROWS * 1e6, 1)
             for name in rounds[0]
         },
     }
