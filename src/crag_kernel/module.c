@@ -1,7 +1,8 @@
 /* The Python module crag_kernel._native: checks every argument, then computes without the GIL.
 
-   A buffer of another type, shape or layout raises and is never read. What indexes memory (the orders
-   of a rotation) is checked on a copy of the call's own, so that no other thread can change it. */
+   A buffer of another type, shape or layout raises and is never read. What indexes memory is checked
+   where no other thread can change it any more: the orders of a rotation on a copy of the call's own,
+   the places of a search each after it was read, once (find.c). */
 
 /* The stable interface of Python 3.11: one wheel for it and all later versions. */
 #define Py_LIMITED_API 0x030B0000

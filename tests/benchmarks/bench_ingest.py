@@ -76,7 +76,9 @@ def drafts(collection: Any, rows: Rows) -> list[Any]:
 
 
 def executemany(connection: psycopg.Connection[Any], table: str, rows: Rows) -> None:
-    """Plaintext, vectors as text, formatted as langchain-postgres does it."""
+    """Plaintext, vectors as text, formatted as langchain-postgres does it, which is how the figure
+    that this is held against was measured; ``str(vector)`` alone would spare it some 5 %.
+    """
     parameters = [
         (identity, text, metadata, str([float(dimension) for dimension in vector]))
         for identity, text, metadata, vector in zip(

@@ -124,7 +124,9 @@ class Plaintext:
         return [_row(metadata["source"], metadata["index"]) for _, metadata, _ in found]
 
     def reach(self, wanted: float, questions: NDArray[np.float32], truth: Truth) -> dict[str, Any]:
-        """Set the smallest ``ef_search`` of the ladder with this recall, or the largest one."""
+        """Set the smallest ``ef_search`` of the ladder with this recall, or the largest one, as if
+        recall never fell along it.
+        """
 
         def reached(ef: int) -> float:
             self._connection.execute(f"SET hnsw.ef_search = {ef}")

@@ -138,6 +138,21 @@ def test_an_idle_connection_that_froze_is_replaced_in_bounded_time(
             os.kill(pid, signal.SIGCONT)
 
 
+def test_a_connection_that_freezes_right_after_an_answer_is_a_silent_server(
+    postgres: Postgres,
+) -> None:
+    with PostgresStore(postgres.user.within(1)) as store:
+        with store._connections.connection() as connection:
+            pid = connection.info.backend_pid
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            with within(1 + 5 + 3), pytest.raises(Unreachable, match="6 s"), store.lookup() as look:
+                look.snapshot(1)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        assert store.collections() is not None
+
+
 def test_a_stopped_postmaster_is_given_up_after_five_seconds(postgres: Postgres) -> None:
     pid = postgres.server.status().pid
     assert pid is not None

@@ -221,7 +221,7 @@ def test_what_calibrate_records_is_what_searches_fetch(
             assert len(searching.search(_vectors()[0], k=10)) == 10
             assert len(searching.search(_vectors()[0], k=5)) == 5
             assert len(searching.search(_vectors()[0], k=5, fetch=7)) == 5
-    fetched = [min(enough), max(5, min(enough) // 2), 7]
+    fetched = [min(enough), min(enough), 7]
     assert asked == ([] if mode == "enclave" else 2 * fetched)
 
 

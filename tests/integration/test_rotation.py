@@ -264,7 +264,7 @@ def test_writers_are_told_while_a_rotation_is_under_way(
     with pytest.raises(Unreachable, match="being rotated"):
         collection.remove_documents([collection.document_id("doc-1.txt")])
     with pytest.raises(Unreachable, match="being rotated"):
-        collection.record_fetch(50)
+        collection.record_fetch(50, measured_with=1.0)
     assert len(collection.search(QUESTION, k=18)) == 18
     assert collection.verify().ok
 
@@ -480,13 +480,17 @@ def test_a_recorded_fetch_size_outlives_a_rotation_but_not_its_noise(
     store: PostgresStore, collection: Collection, owner_key: MasterKey
 ) -> None:
     other = Collection.open(store, collection.name, owner_key)
-    collection.record_fetch(50)
+    collection.record_fetch(50, measured_with=1.0)
     rotate(store, collection.name, owner_key)
     # It was opened before that, and follows: another value is recorded in the new epoch.
     assert other.snapshot().epoch == 2
-    other.record_fetch(60)
+    other.record_fetch(60, measured_with=1.0)
     assert Collection.open(store, collection.name, owner_key).stats()["fetch"] == 60
     rotate(store, collection.name, owner_key, changes=Changes(approximation_factor=0.5))
+    assert Collection.open(store, collection.name, owner_key).stats()["fetch"] is None
+    # Measured before that rotation, and recorded after it.
+    with pytest.raises(BadInput, match=r"factor 0\.5; what was measured with 1 "):
+        other.record_fetch(70, measured_with=1.0)
     assert Collection.open(store, collection.name, owner_key).stats()["fetch"] is None
 
 

@@ -37,7 +37,6 @@ document.getElementById("shown").addEventListener("load", event => {{
       box: box(plot),
       labels: [...plot.querySelectorAll("text")].map(each => [each.textContent, box(each)]),
     }})),
-    loaded: performance.getEntriesByType("resource").length,
   }});
 }});
 </script>"""

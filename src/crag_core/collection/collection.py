@@ -388,16 +388,20 @@ class Collection:
             return False
         return self._store.index(self._context.generation)
 
-    def record_fetch(self, fetch: int) -> None:
+    def record_fetch(self, fetch: int, *, measured_with: float) -> None:
         """Record how many rows to fetch for ten hits, for all who open the collection from now on.
 
+        Args:
+            measured_with: the approximation factor at which they are enough.
+
         Raises:
-            BadInput: it is not between 10 and 1000.
+            BadInput: it is not between 10 and 1000, or the collection has another factor, perhaps
+                since a moment ago.
             IntegrityViolated: the snapshot or the profile was changed.
             Unreachable: the database does not answer, or the collection is being rotated.
         """
         checked_fetch(fetch)
-        retried(lambda: self._record(FETCH, fetch), self._follow)
+        retried(lambda: self._record(FETCH, fetch, measured_with), self._follow)
         self._context.fetch = fetch
 
     def drop(self) -> None:
@@ -449,9 +453,16 @@ class Collection:
         context.current(seen.snapshot, floor)
         return find(context, question, seen.rows)
 
-    def _record(self, member: str, value: int) -> None:
-        """Put a member into the private half of the profile."""
+    def _record(self, member: str, value: int, factor: float) -> None:
+        """Put a member that holds for one approximation factor into the private profile."""
         context = self._context
+        if context.profile.approximation_factor != factor:
+            raise BadInput(
+                f"The collection {self.name} has approximation factor "
+                f"{context.profile.approximation_factor:g}; what was measured with {factor:g} does "
+                "not hold for it.",
+                hint="Measure again with `crag-owner calibrate --record`.",
+            )
         with self._store.writer() as writer:
             context.current(writer.lock(context.identity), context.seen)
             refuse_while_rotating(context, writer)

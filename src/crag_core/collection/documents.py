@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -61,7 +62,7 @@ class DocumentInfo:
     @property
     def key(self) -> bytes:
         """The id's 16 bytes."""
-        return bytes.fromhex(self.id.replace("-", ""))
+        return uuid.UUID(self.id).bytes
 
 
 def document_digest(document: StoredDocument) -> bytes:

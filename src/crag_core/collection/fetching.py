@@ -45,8 +45,9 @@ def rows_for(k: int, fetch: int | None, kept: int | None = None) -> int:
 
     Args:
         fetch: so many, where given.
-        kept: what the owner recorded, K' for ten hits; in proportion for ``k``. Without it 20 per
-            hit, at least 100. Never more than 1000.
+        kept: what the owner recorded, K' for ten hits: for fewer as well, because noise moves the
+            best hit as far as the tenth; for more in proportion. Without it 20 per hit, at least
+            100. Never more than 1000.
 
     Raises:
         BadInput: k is not between 1 and 1000, or ``fetch`` not between k and 1000.
@@ -54,7 +55,7 @@ def rows_for(k: int, fetch: int | None, kept: int | None = None) -> int:
     if not 1 <= k <= MAX_NEAREST:
         raise BadInput(f"{k} hits cannot be searched.", hint=f"Ask for 1 to {MAX_NEAREST}.")
     if fetch is None and kept is not None:
-        return min(max(k, -(-kept * k // FOR_HITS)), MAX_NEAREST)
+        return min(max(kept, -(-kept * k // FOR_HITS)), MAX_NEAREST)
     if fetch is None:
         return min(max(MIN_FETCH, FETCH_PER_HIT * k), MAX_NEAREST)
     if not k <= fetch <= MAX_NEAREST:

@@ -8,6 +8,7 @@ not learn which of them the hits are.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 TEXT_BYTES = 1024**3
 # Rows whose bytes are held twice while they are collected.
 _BLOCK = 4096
+_POINTER = 8
 _NEVER = np.iinfo(np.int64).max
 
 
@@ -142,7 +144,7 @@ class VerifiedRowsLoader:
     Args:
         context: the collection's.
         old: an earlier snapshot of the same epoch; a text that did not change is kept once.
-        text_bytes: sealed texts to keep; of a collection that has more none are kept.
+        text_bytes: memory for sealed texts; of a collection that needs more none are kept.
     """
 
     def __init__(
@@ -157,7 +159,9 @@ class VerifiedRowsLoader:
         self._vectors: list[bytes] = []
         self._ivs: list[bytes] = []
         self._blocks: list[tuple[NDArray[np.float16], NDArray[np.uint8]]] = []
-        self._texts: list[bytes] | None = []
+        # What was too much before is not collected again to be thrown away.
+        too_much = old is not None and old.texts is None
+        self._texts: list[bytes] | None = None if too_much else []
 
     def keep(self, row: StoredRow, _digest: bytes, _payload: bytes) -> None:
         """Take a row that is in order."""
@@ -169,7 +173,7 @@ class VerifiedRowsLoader:
         self._ivs.append(row.iv)
         if self._texts is not None:
             self._texts.append(row.nonce + row.ciphertext)
-            self._room -= len(self._texts[-1])
+            self._room -= sys.getsizeof(self._texts[-1]) + _POINTER
             if self._room < 0:
                 self._texts = None
         if len(self._vectors) == _BLOCK:

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+# Kept at least on a walk through the graph: with few it misses rows, whatever the noise.
+MIN_CANDIDATES = 100
 # Rows that a search by tags looks at before it gives up; pgvector's default is 20 000.
 MAX_SCANNED = 1_000_000
 # pgvector before 0.8 has neither setting and would refuse them.
@@ -104,8 +106,8 @@ class PostgresLookup:
         ``now``, with all tags.
 
         Without an index the search is exact; with one, as many candidates are looked at as rows
-        are wanted (``hnsw.ef_search = limit``); asked for tags, pgvector 0.8 goes on until enough
-        rows have them (``hnsw.iterative_scan``).
+        are wanted, and 100 at least (``hnsw.ef_search``); asked for tags, pgvector 0.8 goes on
+        until enough rows have them (``hnsw.iterative_scan``).
         """
         (body, _, _, signature, state, *_), *records = self._near(
             _SEEN, generation, query, limit, now, tags
@@ -156,7 +158,7 @@ class PostgresLookup:
             return self._all(statement, [now, vector], prepare=True)
         # The planner weighs the index of tags against the other one by these settings and tags.
         self._connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        self._connection.execute(_EF_SEARCH, [str(limit)])
+        self._connection.execute(_EF_SEARCH, [str(_candidates(limit))])
         self._connection.execute(_ITERATE, [str(MAX_SCANNED)])
         found = self._all(statement, [now, list(tags), vector], prepare=False)
         self._connection.execute("COMMIT")
@@ -176,13 +178,18 @@ def _snapshot(body: bytes | None, signature: bytes, state: bytes) -> StoredSnaps
     return StoredSnapshot(body.decode("utf-8", "replace"), signature, state)
 
 
+def _candidates(limit: int) -> int:
+    """``hnsw.ef_search`` for a search that returns ``limit`` rows."""
+    return max(limit, MIN_CANDIDATES)
+
+
 @functools.lru_cache(maxsize=64)
 def _nearest(form: str, generation: Generation, limit: int, tagged: bool) -> bytes:
     return (
         sql.SQL(form)
         .format(
             limit=sql.Literal(limit),
-            ef=sql.Literal(str(limit)),
+            ef=sql.Literal(str(_candidates(limit))),
             collection=sql.Literal(generation.collection),
             columns=sql.SQL(_COLUMNS[form]),
             rows=schema.rows_table(generation),

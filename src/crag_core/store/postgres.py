@@ -189,6 +189,7 @@ class PostgresWriter(RotationWrites, PostgresReader):
                 copy.write(COPY_HEADER)
                 try:
                     for part in parts:
+                        # psycopg cuts it into pieces, which of a view are no copies.
                         copy.write(memoryview(part))
                 except BaseException as error:  # noqa: BLE001 - it is raised again below
                     # The text of what is raised in here goes to the server and into its log.

@@ -234,7 +234,7 @@ class VectorCipher:
         Raises:
             BadInput: wrong shape or type, not finite, or a query that has not unit norm.
         """
-        rotated = self.rotate(query)
+        rotated = self._arithmetic.forward(self._rotation, unit_row(query, self.dimension))[0]
         values, checked = sealed_arrays(vectors, ivs, self.dimension)
         scale = self.scaling_factor
         scores = self._arithmetic.scores(self._noise, values, checked, scale, rotated)

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from crag_core.errors import BadInput
 from crag_owner.calibrate.measure import FETCHES, K, Recall, noise_to_spread, recall, spread
 
 GOOD_RECALL = 0.99
@@ -39,22 +38,9 @@ def smallest_fetch(measured: Recall) -> int | None:
     return None
 
 
-def own_fetch(measured: Sequence[Recall], factor: float) -> int:
-    """The smallest K' measured that keeps recall at 0.99 with ``factor``.
-
-    Raises:
-        BadInput: none does.
-    """
-    own = next(each for each in measured if each.approximation_factor == factor)
-    found = smallest_fetch(own)
-    if found is None:
-        most = max(own.at)
-        raise BadInput(
-            f"With approximation factor {factor:g}, recall@10 is {own.at[most]:.3f} even with "
-            f"{most} rows fetched, so no fetch size was recorded.",
-            hint="Rotate to a smaller factor: `crag-owner rotate --approximation-factor`.",
-        )
-    return found
+def own_fetch(measured: Sequence[Recall], factor: float) -> int | None:
+    """As :func:`smallest_fetch`, with the collection's own factor."""
+    return smallest_fetch(next(each for each in measured if each.approximation_factor == factor))
 
 
 def advise(measured: Sequence[Recall], rows: int) -> Advice:

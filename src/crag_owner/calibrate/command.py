@@ -19,6 +19,7 @@ from crag_owner.options import collection_option, key_options
 
 MOST_ROWS = 100_000
 LEAST_ROWS = 32
+LEAST_QUESTIONS = 100
 
 
 @command("calibrate")
@@ -75,7 +76,7 @@ def calibrate(
     """
     import numpy as np
 
-    from crag_owner.calibrate.advice import FACTORS, advise, own_fetch
+    from crag_owner.calibrate.advice import FACTORS, GOOD_RECALL, advise, own_fetch
     from crag_owner.calibrate.measure import recall, spread
     from crag_owner.calibrate.reading import read_own_rows
 
@@ -92,15 +93,28 @@ def calibrate(
             least=LEAST_ROWS,
             rng=rng,
         )
+        if record and len(rows.plain) < rows.total:
+            raise BadInput(
+                f"Only {len(rows.plain)} of the {rows.total} rows would be measured, and among "
+                "more rows a search must fetch more.",
+                hint=f"Give --sample {rows.total}, or leave --record out.",
+            )
         questions = None
         if questions_file is not None:
             asked = read_lines(questions_file)
             model = open_embedder_for(own.private, url=embedder.url, api_key=embedder.api_key)
+            if record and len(asked) < LEAST_QUESTIONS:
+                raise BadInput(
+                    f"{len(asked)} questions are too few to record what they need.",
+                    hint=f"Give {LEAST_QUESTIONS} or more, or leave --questions-file out.",
+                )
             questions = np.stack([model.query(line) for line in asked])
         chosen = sorted({*(factors or FACTORS), profile.approximation_factor})
         measured = recall(rows.plain, questions, chosen, rng)
-        if record:
-            own.record_fetch(own_fetch(measured, profile.approximation_factor))
+        asked_with = min(500, len(rows.plain) if questions is None else len(questions))
+        enough = own_fetch(measured, profile.approximation_factor)
+        if record and enough is not None:
+            own.record_fetch(enough, measured_with=profile.approximation_factor)
         fetch = recorded(own.private)
     advice = advise(measured, rows.total)
     result = {
@@ -108,7 +122,7 @@ def calibrate(
         "search_mode": profile.search_mode,
         "rows": rows.total,
         "measured_rows": len(rows.plain),
-        "questions": min(500, len(rows.plain) if questions is None else len(questions)),
+        "questions": asked_with,
         "approximation_factor": profile.approximation_factor,
         "scaling_factor": profile.scaling_factor,
         "fetch": fetch,
@@ -131,6 +145,12 @@ def calibrate(
         },
     }
     console().result(result, lambda: _show(result))
+    if record and enough is None:
+        raise BadInput(
+            f"With approximation factor {profile.approximation_factor:g} no fetch size keeps "
+            f"recall@10 at {GOOD_RECALL}, so none was recorded.",
+            hint="Rotate to a smaller factor: `crag-owner rotate --approximation-factor`.",
+        )
 
 
 def read_lines(path: Path) -> list[str]:

@@ -51,7 +51,9 @@ class IngestReport:
         self._incomplete.append((number, path, reason))
 
     def as_json(self) -> dict[str, Any]:
-        """The object of the contract; a dry run has ``dry_run: true`` as well."""
+        """The object of the contract; a dry run has ``dry_run: true`` as well, and a run that left
+        parts of files out ``incomplete``.
+        """
         result: dict[str, Any] = {
             "collection": self.collection,
             "search_mode": self.search_mode,
@@ -59,10 +61,11 @@ class IngestReport:
             "chunks": {"total": self.chunks, "written": self.written},
             "seconds": round(self.seconds, 3),
             "failures": self.failures,
-            "incomplete": self.incomplete,
             "snapshot": self.snapshot,
             "search": self.search,
         }
+        if self._incomplete:
+            result["incomplete"] = self.incomplete
         return result | ({"dry_run": True} if self.dry_run else {})
 
     def show(self, console: Console) -> None:

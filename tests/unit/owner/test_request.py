@@ -84,4 +84,6 @@ def test_a_report_has_the_members_of_the_contract() -> None:
         "added": 0, "updated": 0, "unchanged": 1, "removed": 0, "failed": 2,
     }  # fmt: skip
     assert [each["path"] for each in report.failures] == ["a.txt", "b.txt"]
+    report.lack("c.pdf", "page 2 holds no text", 1)
+    assert report.as_json()["incomplete"] == [{"path": "c.pdf", "reason": "page 2 holds no text"}]
     assert IngestReport("c", "database", dry_run=True).as_json()["dry_run"] is True

@@ -58,6 +58,7 @@ def test_a_snapshot_is_remembered_by_every_byte_of_its_record() -> None:
     made, stored = first_snapshot(context)
     context.remember(stored, made)
     assert context.check(replace(stored)) is made
+    assert make_context().check(stored) == made
     for other in (
         replace(stored, body=stored.body.replace('"rows":0', '"rows":1')),
         replace(stored, signature=bytes(64)),

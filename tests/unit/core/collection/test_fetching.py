@@ -17,14 +17,17 @@ from crag_core.errors import BadInput
         (1, None, None, 100),
         (100, None, None, 1000),
         (10, None, 60, 60),
-        (5, None, 60, 30),
-        (1, None, 15, 2),
+        (5, None, 60, 60),
+        (1, None, 15, 15),
+        (11, None, 15, 17),
         (20, None, 60, 120),
         (500, None, 60, 1000),
         (10, 33, 60, 33),
     ],
 )
-def test_rows_in_proportion(k: int, fetch: int | None, kept: int | None, rows: int) -> None:
+def test_as_many_rows_as_for_ten_hits_and_more_for_more(
+    k: int, fetch: int | None, kept: int | None, rows: int
+) -> None:
     assert rows_for(k, fetch, kept) == rows
 
 

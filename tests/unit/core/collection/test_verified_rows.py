@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -76,7 +78,7 @@ def test_rows_are_numbered_across_blocks_and_none_at_all_is_possible() -> None:
 
 def test_texts_beyond_the_limit_are_not_kept() -> None:
     rows = sealed(["a", "b", "c"])
-    size = sum(len(row.nonce + row.ciphertext) for row in rows)
+    size = sum(sys.getsizeof(row.nonce + row.ciphertext) + 8 for row in rows)
     assert kept(rows, text_bytes=size).texts is not None
     short = kept(rows, text_bytes=size - 1)
     assert short.texts is None
@@ -94,4 +96,5 @@ def test_a_text_that_did_not_change_is_kept_once() -> None:
     assert old.texts is not None and new.texts is not None
     assert new.texts[0] == rows[1].nonce + b"another"
     assert all(one is other for one, other in zip(new.texts[1:], old.texts[2:], strict=True))
-    assert kept(rows, kept(rows, text_bytes=0)).texts == old.texts
+    # What was too much once is not tried again: a collection rarely shrinks.
+    assert kept(rows, kept(rows, text_bytes=0)).texts is None
