@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -43,6 +44,21 @@ def test_as_many_candidates_are_looked_at_as_rows_are_wanted(
         seen = near(store, large)
         assert len({row.id for row in seen.rows}) == LIMIT
     assert len(near(store, large, 7).rows) == 7
+
+
+def test_a_walk_through_the_graph_keeps_a_hundred_candidates_at_least(
+    store: PostgresStore, large: Collection
+) -> None:
+    for limit in (7, 110):
+        near(store, large, limit)
+    with store._connections.connection() as connection:
+        found = connection.execute("SELECT statement FROM pg_prepared_statements").fetchall()
+    kept = {
+        int(limit): int(ef)
+        for (statement,) in found
+        for ef, limit in re.findall(r"ef_search', '(\d+)'.* LIMIT (\d+)", statement)
+    }
+    assert kept == {7: 100, 110: 110}
 
 
 def near_texts(store: PostgresStore, collection: Collection, limit: int = LIMIT) -> SeenTexts:

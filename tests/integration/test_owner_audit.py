@@ -225,6 +225,19 @@ def test_what_calibrate_records_is_what_searches_fetch(
     assert asked == ([] if mode == "enclave" else 2 * fetched)
 
 
+def test_what_was_measured_on_a_part_is_not_recorded(owner: Owner, tmp_path: Path) -> None:
+    part = owner.run("calibrate", "--record", "--sample", "60", "--json")
+    assert part.code == 30
+    assert f"Only 60 of the {ROWS} rows" in part.error["message"]
+    (tmp_path / "few.txt").write_text("why?\nhow?\n", encoding="utf-8")
+    few = owner.run("calibrate", "--record", "--questions-file", "few.txt", "--json")
+    assert few.code == 30
+    assert "2 questions are too few" in few.error["message"]
+    whole = owner.run("calibrate", "--record", "--sample", str(ROWS), "--json")
+    assert whole.code == 0, whole.err
+    assert owner.ok("stats")["fetch"] == whole.json["fetch"]
+
+
 def test_files_that_hold_no_texts_are_refused(owner: Owner, tmp_path: Path) -> None:
     (tmp_path / "empty.txt").write_text("\n \n", encoding="utf-8")
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9\n")
