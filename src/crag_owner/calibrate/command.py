@@ -18,6 +18,7 @@ from crag_owner.opening import opened
 from crag_owner.options import collection_option, key_options
 
 MOST_ROWS = 100_000
+MOST_SAMPLED = 1_000_000
 LEAST_ROWS = 32
 LEAST_QUESTIONS = 100
 
@@ -40,7 +41,7 @@ LEAST_QUESTIONS = 100
 )
 @option(
     "--sample",
-    type=click.IntRange(LEAST_ROWS, 1_000_000),
+    type=click.IntRange(LEAST_ROWS, MOST_SAMPLED),
     default=MOST_ROWS,
     setting="calibrate_sample",
     metavar="ROWS",
@@ -97,7 +98,10 @@ def calibrate(
             raise BadInput(
                 f"Only {len(rows.plain)} of the {rows.total} rows would be measured, and among "
                 "more rows a search must fetch more.",
-                hint=f"Give --sample {rows.total}, or leave --record out.",
+                hint=f"Give --sample {rows.total}, or leave --record out."
+                if rows.total <= MOST_SAMPLED
+                else "So many cannot be measured at once: give `crag-owner search` and the service "
+                "a --fetch with room to spare.",
             )
         questions = None
         if questions_file is not None:
